@@ -1,0 +1,127 @@
+//! Every default and every bound, each with its reason.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// Client connections of the whole process. Two descriptors each fit a `LimitNOFILE` of 1,048,576
+/// many times over; the process lowers it to what its descriptor limit allows.
+pub const CONNECTIONS_MAX: usize = 100_000;
+/// SIGTERM to forced end: the grace of the five systems' orchestrators is 30 s.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+/// Not ready before not listening, so that balancers in front notice: 5 s + 25 s fit a 30 s grace.
+pub const DRAIN_DELAY: Duration = Duration::from_secs(5);
+/// The API is never open to the network by default.
+pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);
+/// Where the packaged service puts its API socket.
+pub const ADMIN_SOCKET: &str = "/run/fairlead/admin.sock";
+/// The configuration file of the packaged service.
+pub const CONFIG_FILE: &str = "/etc/fairlead/fairlead.toml";
+/// A configuration larger than this is a mistake.
+pub const CONFIG_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// After a change on disk, wait this long for the writer to finish.
+pub const RELOAD_DEBOUNCE: Duration = Duration::from_millis(250);
+/// Look at the file anyway: file events get lost on NFS and overlays.
+pub const RELOAD_POLL: Duration = Duration::from_secs(30);
+
+/// Total from the first byte of a request head to its end: a timer between reads lets drips live.
+pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than the 60 s of an ALB in front, which prevents its 502 race.
+pub const CLIENT_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+/// One request line, and one field line (HAProxy's buffer and ALB's line limit).
+pub const HEAD_LINE_BYTES_MAX: usize = 16 * 1024;
+/// A whole message head (ALB, Envoy).
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Fields in a message head (Envoy, HAProxy).
+pub const HEAD_FIELDS_MAX: usize = 100;
+/// One chunk-size line with its extensions.
+pub const CHUNK_LINE_BYTES_MAX: usize = 1024;
+/// All chunk extensions of a message together.
+pub const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * 1024;
+/// Lent to a connection only while bytes move; 128 KiB was the fastest for 64 KiB bodies.
+pub const BODY_BUFFER_BYTES: usize = 128 * 1024;
+/// Buffers a worker keeps for reuse.
+pub const BUFFERS_KEPT_MAX: usize = 64;
+
+/// nginx and Envoy say 5 s; a database in the same network answers sooner.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For `postgres` and `redis` upstreams.
+pub const CONNECT_TIMEOUT_DATABASE: Duration = Duration::from_secs(2);
+/// nginx's and ingress-nginx's read time-out.
+pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two reads or writes of a body.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// WebSockets and other upgraded connections.
+pub const TUNNEL_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Sessions of `tcp`, `postgres`, `redis` listeners (Envoy's TCP idle time-out).
+pub const SESSION_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Below the keep-alive time of common application servers would be best; they differ too much.
+/// A connection closed under us is retried, so this only bounds idle descriptors.
+pub const UPSTREAM_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Idle connections per worker and endpoint (ingress-nginx keeps 320 in all).
+pub const UPSTREAM_KEEPALIVE_MAX: usize = 1024;
+/// Further attempts after a failed one (Envoy `num_retries`).
+pub const RETRY_ATTEMPTS: u32 = 1;
+/// More would only hide that nothing works.
+pub const RETRY_ATTEMPTS_MAX: u32 = 10;
+
+/// Longer than Patroni's planned switchover (2–3 s) and most crashes at ttl 20–30 s; shorter than
+/// the connect time-out of common drivers (asyncpg 60 s).
+pub const HOLD_POSTGRES: Duration = Duration::from_secs(30);
+/// ioredis gives a connection 10 s, Jedis 2 s: a longer hold is wasted on them.
+pub const HOLD_REDIS: Duration = Duration::from_secs(5);
+/// Bytes of unknown kind are not held unless asked for.
+pub const HOLD_TCP: Duration = Duration::ZERO;
+/// While an upstream has no verdict yet (just started), HTTP requests wait this long for one.
+pub const HOLD_STARTING: Duration = Duration::from_secs(5);
+/// Held clients per listener.
+pub const HELD_MAX: usize = 10_000;
+/// From accept to the end of the Postgres startup packet.
+pub const POSTGRES_STARTUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// PostgreSQL's own bound for a startup packet (`MAX_STARTUP_PACKET_LENGTH`).
+pub const POSTGRES_STARTUP_BYTES_MAX: usize = 10_000;
+
+/// Probe rhythm for applications.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// Per probe, for applications.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Probe rhythm where roles are at stake: evidence is never older.
+pub const ROLE_PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// Per role probe.
+pub const ROLE_PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// HAProxy's `rise` and `fall`.
+pub const PROBE_RISE: u32 = 2;
+/// HAProxy's `fall`.
+pub const PROBE_FALL: u32 = 3;
+/// A role is verified by one good answer.
+pub const ROLE_PROBE_RISE: u32 = 1;
+/// Two failures in a row: one slow answer of a busy database cuts nobody.
+pub const ROLE_PROBE_FALL: u32 = 2;
+/// Share by which probe times are spread.
+pub const PROBE_JITTER: f64 = 0.1;
+/// The least time between two probes of an endpoint, however often it is kicked.
+pub const PROBE_KICK_GAP: Duration = Duration::from_millis(100);
+/// Body bytes a probe looks at.
+pub const PROBE_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Endpoints of one upstream.
+pub const ENDPOINTS_MAX: usize = 1024;
+/// Greatest weight of an endpoint (HAProxy's is 256, Envoy's 128 in some policies).
+pub const WEIGHT_MAX: u32 = 1000;
+
+/// ingress-nginx, linkerd and Envoy agree on 10 s.
+pub const EWMA_DECAY: Duration = Duration::from_secs(10);
+/// linkerd's failure bias: a failed attempt counts as an answer that took this long.
+pub const EWMA_FAILURE_PENALTY: Duration = Duration::from_secs(5);
+
+/// Events an upstream's journal remembers.
+pub const JOURNAL_EVENTS_MAX: usize = 256;
+/// Messages waiting for an upstream's actor.
+pub const ACTOR_QUEUE: usize = 1024;
+/// Accepted connections on their way to a worker.
+pub const WORKER_QUEUE: usize = 1024;
+/// Access-log records on their way to the writer; more are dropped and counted.
+pub const ACCESS_LOG_QUEUE: usize = 65_536;
+
+/// The CPUs this process may use.
+pub fn worker_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}

@@ -1,0 +1,82 @@
+//! `[listeners.x]`: a bound address with a protocol.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::model::name::Name;
+use crate::model::role::WantedRole;
+
+/// One listener.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// Its table name.
+    pub name: Name,
+    /// Every address it listens on; at least one. Port 0 lets the kernel choose.
+    pub bind: Vec<SocketAddr>,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Who accepts.
+    pub accept: Accept,
+    /// Client connections of this listener.
+    pub connections_max: usize,
+}
+
+/// What a listener speaks, with the settings only that protocol has.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Protocol {
+    /// HTTP/1.
+    Http(HttpListener),
+    /// Bytes of any kind.
+    Tcp(SessionListener),
+    /// The first bytes of Postgres are understood.
+    Postgres(SessionListener),
+    /// Redis errors can be said in its own words.
+    Redis(SessionListener),
+}
+
+impl Protocol {
+    /// The word in `kind = "…"`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Protocol::Http(_) => "http",
+            Protocol::Tcp(_) => "tcp",
+            Protocol::Postgres(_) => "postgres",
+            Protocol::Redis(_) => "redis",
+        }
+    }
+}
+
+/// Settings of an `http` listener.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpListener {
+    /// Where everything goes that no route takes.
+    pub upstream: Option<Name>,
+    /// From the first byte of a request head to its end.
+    pub request_head_timeout: Duration,
+    /// An open connection without a request is closed after this.
+    pub keepalive_timeout: Duration,
+}
+
+/// Settings of a `tcp`, `postgres` or `redis` listener.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionListener {
+    /// Where its sessions go.
+    pub upstream: Name,
+    /// Which endpoints of it.
+    pub role: WantedRole,
+    /// How long a client waits for an eligible endpoint; zero refuses at once.
+    pub hold: Duration,
+    /// How many clients may wait at the same time.
+    pub held_max: usize,
+    /// A session in which nothing moves is ended after this.
+    pub idle_timeout: Duration,
+}
+
+/// Who accepts a listener's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Accept {
+    /// Every worker has its own socket and the kernel spreads: many short connections.
+    Kernel,
+    /// One acceptor hands each connection to the worker with the fewest: few long connections.
+    Balanced,
+}

@@ -1,0 +1,125 @@
+//! Settings of the process itself: threads, limits, drain, admin, metrics, logs.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::default;
+
+/// `[process]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Data-plane threads. `"auto"` is resolved to the CPUs this process may use.
+    pub worker_threads: usize,
+    /// Client connections of all listeners together.
+    pub connections_max: usize,
+    /// SIGTERM: running exchanges and sessions may go on this long.
+    pub drain_timeout: Duration,
+    /// `/readyz` says 503 this long before the listeners close.
+    pub drain_delay: Duration,
+}
+
+impl Default for Process {
+    fn default() -> Process {
+        Process {
+            worker_threads: default::worker_threads(),
+            connections_max: default::CONNECTIONS_MAX,
+            drain_timeout: default::DRAIN_TIMEOUT,
+            drain_delay: default::DRAIN_DELAY,
+        }
+    }
+}
+
+/// `[admin]`: the API. Never open to the network by default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// TCP, loopback unless the operator insists. Read-only: changes are made over the socket.
+    pub listen: Option<SocketAddr>,
+    /// A Unix socket, mode 0600: who may open it may also change things.
+    pub socket: Option<PathBuf>,
+}
+
+impl Default for Admin {
+    fn default() -> Admin {
+        Admin {
+            listen: Some(default::ADMIN_LISTEN),
+            socket: None,
+        }
+    }
+}
+
+/// `[metrics]`: a read-only listener for `/metrics`, `/livez`, `/readyz`, fit for the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where; none by default (the admin listener has the same pages).
+    pub listen: Option<SocketAddr>,
+    /// Whether series per endpoint are made.
+    pub is_per_endpoint: bool,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics {
+            listen: None,
+            is_per_endpoint: true,
+        }
+    }
+}
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// The least urgent level that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogLevel {
+    /// We cannot do what was asked.
+    Error,
+    /// We cope, but someone should look.
+    Warn,
+    /// State changed.
+    #[default]
+    Info,
+    /// One line per failure.
+    Debug,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Log {
+    /// Level of the log of changes.
+    pub level: LogLevel,
+    /// Format of the log of changes.
+    pub format: LogFormat,
+    /// `[log.access]`
+    pub access: AccessLog,
+}
+
+/// `[log.access]`: one record per exchange and per session.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AccessLog {
+    /// Off by default.
+    pub is_enabled: bool,
+    /// Where it goes.
+    pub output: AccessOutput,
+    /// JSON or text.
+    pub format: LogFormat,
+}
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AccessOutput {
+    /// Standard output.
+    #[default]
+    Stdout,
+    /// A file, opened for appending.
+    File(PathBuf),
+}

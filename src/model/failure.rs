@@ -1,0 +1,136 @@
+//! How an exchange or a session ended badly. One small closed list for the whole data plane.
+
+/// What went wrong. The word is the `reason` in access log, metrics and locally made answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FailureKind {
+    /// No route matches.
+    NoRoute,
+    /// No endpoint of the upstream is eligible.
+    NoEligibleEndpoint,
+    /// The hold ended without an eligible endpoint.
+    HoldTimeout,
+    /// Too many clients are held already.
+    HoldOverflow,
+    /// The connection to the endpoint was refused or reset while it was made.
+    ConnectFailed,
+    /// The connection to the endpoint was not made in time.
+    ConnectTimeout,
+    /// The endpoint closed or reset the connection before the answer was complete.
+    UpstreamReset,
+    /// The endpoint's answer was not valid HTTP.
+    UpstreamProtocol,
+    /// The first byte of the answer did not come in time.
+    FirstByteTimeout,
+    /// Nothing moved for too long.
+    IdleTimeout,
+    /// The whole exchange took too long.
+    TotalTimeout,
+    /// The request was not acceptable (the codec says in which way).
+    BadRequest,
+    /// The request head did not arrive in time.
+    HeadTimeout,
+    /// The client went away.
+    ClientGone,
+    /// The endpoint lost its role; its sessions end.
+    RoleChanged,
+    /// The endpoint was removed from the configuration.
+    EndpointRemoved,
+    /// The process is stopping.
+    Draining,
+    /// A connection limit is reached.
+    MaxConnections,
+}
+
+/// Every kind, for metrics and tests.
+pub const ALL_FAILURES: [FailureKind; 18] = [
+    FailureKind::NoRoute,
+    FailureKind::NoEligibleEndpoint,
+    FailureKind::HoldTimeout,
+    FailureKind::HoldOverflow,
+    FailureKind::ConnectFailed,
+    FailureKind::ConnectTimeout,
+    FailureKind::UpstreamReset,
+    FailureKind::UpstreamProtocol,
+    FailureKind::FirstByteTimeout,
+    FailureKind::IdleTimeout,
+    FailureKind::TotalTimeout,
+    FailureKind::BadRequest,
+    FailureKind::HeadTimeout,
+    FailureKind::ClientGone,
+    FailureKind::RoleChanged,
+    FailureKind::EndpointRemoved,
+    FailureKind::Draining,
+    FailureKind::MaxConnections,
+];
+
+impl FailureKind {
+    /// The reason word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FailureKind::NoRoute => "no_route",
+            FailureKind::NoEligibleEndpoint => "no_eligible_endpoint",
+            FailureKind::HoldTimeout => "hold_timeout",
+            FailureKind::HoldOverflow => "hold_overflow",
+            FailureKind::ConnectFailed => "upstream_connect_failed",
+            FailureKind::ConnectTimeout => "upstream_connect_timeout",
+            FailureKind::UpstreamReset => "upstream_reset",
+            FailureKind::UpstreamProtocol => "upstream_protocol_error",
+            FailureKind::FirstByteTimeout => "first_byte_timeout",
+            FailureKind::IdleTimeout => "idle_timeout",
+            FailureKind::TotalTimeout => "total_timeout",
+            FailureKind::BadRequest => "bad_request",
+            FailureKind::HeadTimeout => "head_timeout",
+            FailureKind::ClientGone => "client_gone",
+            FailureKind::RoleChanged => "role_changed",
+            FailureKind::EndpointRemoved => "endpoint_removed",
+            FailureKind::Draining => "draining",
+            FailureKind::MaxConnections => "max_connections",
+        }
+    }
+
+    /// The HTTP status of the answer we make for it; 499 means nobody is there to read it.
+    pub fn status(self) -> u16 {
+        match self {
+            FailureKind::NoRoute => 404,
+            FailureKind::BadRequest => 400,
+            FailureKind::HeadTimeout => 408,
+            FailureKind::ClientGone => 499,
+            FailureKind::ConnectFailed
+            | FailureKind::UpstreamReset
+            | FailureKind::UpstreamProtocol => 502,
+            FailureKind::ConnectTimeout
+            | FailureKind::FirstByteTimeout
+            | FailureKind::IdleTimeout
+            | FailureKind::TotalTimeout => 504,
+            FailureKind::NoEligibleEndpoint
+            | FailureKind::HoldTimeout
+            | FailureKind::HoldOverflow
+            | FailureKind::RoleChanged
+            | FailureKind::EndpointRemoved
+            | FailureKind::Draining
+            | FailureKind::MaxConnections => 503,
+        }
+    }
+
+    /// The `error` word of RFC 9209 (`Proxy-Status`) that fits best.
+    pub fn proxy_status(self) -> &'static str {
+        match self {
+            FailureKind::NoRoute => "destination_not_found",
+            FailureKind::ConnectFailed => "connection_refused",
+            FailureKind::ConnectTimeout => "connection_timeout",
+            FailureKind::UpstreamReset => "connection_terminated",
+            FailureKind::UpstreamProtocol => "http_protocol_error",
+            FailureKind::FirstByteTimeout | FailureKind::TotalTimeout => "http_response_timeout",
+            FailureKind::IdleTimeout => "connection_read_timeout",
+            FailureKind::BadRequest | FailureKind::HeadTimeout | FailureKind::ClientGone => {
+                "http_request_error"
+            }
+            FailureKind::MaxConnections | FailureKind::HoldOverflow => "connection_limit_reached",
+            FailureKind::NoEligibleEndpoint
+            | FailureKind::HoldTimeout
+            | FailureKind::RoleChanged
+            | FailureKind::EndpointRemoved
+            | FailureKind::Draining => "destination_unavailable",
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Pure decisions, blind to each other: no I/O, no clock, no async, no hidden randomness.
+//!
+//! `now` and a seeded generator come in, values go out. That is why they can be simulated.
+
+pub mod balance;
