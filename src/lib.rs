@@ -8,4 +8,5 @@ pub mod base;
 pub mod config;
 pub mod model;
 pub mod policy;
+pub mod proxy;
 pub mod upstream;

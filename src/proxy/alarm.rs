@@ -1,0 +1,269 @@
+//! Deadlines without a timer per connection.
+//!
+//! Every connection registers one [`Alarm`] with its worker. Moving a deadline is one store; the
+//! worker's sweep (every [`SWEEP_INTERVAL`], or at once when its bell rings) looks at all of them
+//! and wakes the few whose time has come: the deadline passed, the endpoint's incarnation was
+//! retired, or a drain reached them. Deadlines are therefore exact to one sweep interval, which is
+//! fine for what they guard (seconds), and an idle connection costs no timer.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::base::time::Time;
+use crate::upstream::endpoint::{Incarnation, RetireReason};
+
+/// How often a worker looks at its alarms when nothing rings.
+pub const SWEEP_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Why an alarm rang.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rung {
+    /// The endpoint's incarnation ended.
+    Retired(RetireReason),
+    /// The process drains, and this connection is to end now.
+    Drain,
+    /// The deadline passed.
+    Deadline,
+}
+
+/// How far the drain of a worker has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum DrainPhase {
+    /// No drain.
+    #[default]
+    Serving,
+    /// Idle connections end; what runs may finish.
+    Finishing,
+    /// Everything ends.
+    Ending,
+}
+
+/// All alarms of one worker.
+#[derive(Debug, Default)]
+pub struct Alarms {
+    slots: RefCell<Slots>,
+    phase: Cell<DrainPhase>,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    entries: Vec<Option<Rc<Entry>>>,
+    free: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    deadline: Cell<Time>,
+    /// The phase of a drain that ends this connection.
+    ends_at: Cell<DrainPhase>,
+    rung: Cell<Option<Rung>>,
+    incarnation: RefCell<Option<Arc<Incarnation>>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Alarms {
+    /// Registers an alarm without a deadline, for a connection that ends when a drain ends.
+    pub fn register(self: &Rc<Self>) -> Alarm {
+        let entry = Rc::new(Entry {
+            deadline: Cell::new(Time::NEVER),
+            ends_at: Cell::new(DrainPhase::Ending),
+            rung: Cell::new(None),
+            incarnation: RefCell::new(None),
+            waker: RefCell::new(None),
+        });
+        let mut slots = self.slots.borrow_mut();
+        let kept = Some(Rc::clone(&entry));
+        let slot = match slots.free.pop() {
+            Some(slot) => {
+                if let Some(place) = slots.entries.get_mut(slot) {
+                    *place = kept;
+                }
+                slot
+            }
+            None => {
+                slots.entries.push(kept);
+                slots.entries.len() - 1
+            }
+        };
+        drop(slots);
+        Alarm {
+            entry,
+            alarms: Rc::clone(self),
+            slot,
+        }
+    }
+
+    /// Rings every alarm whose time has come. Returns how many connections are registered.
+    pub fn sweep(&self, now: Time) -> usize {
+        let slots = self.slots.borrow();
+        for entry in slots.entries.iter().flatten() {
+            if let Some(rung) = entry.due(now, self.phase.get()) {
+                entry.rung.set(Some(rung));
+                if let Some(waker) = entry.waker.borrow_mut().take() {
+                    waker.wake();
+                }
+            }
+        }
+        slots.entries.len() - slots.free.len()
+    }
+
+    /// The drain goes on to `phase`; the next sweep tells everybody.
+    pub fn drain(&self, phase: DrainPhase) {
+        self.phase.set(phase);
+    }
+
+    /// How far the drain has come. A connection that finds this beyond `Serving` takes nothing new.
+    pub fn phase(&self) -> DrainPhase {
+        self.phase.get()
+    }
+}
+
+impl Entry {
+    fn due(&self, now: Time, phase: DrainPhase) -> Option<Rung> {
+        if let Some(reason) = self
+            .incarnation
+            .borrow()
+            .as_ref()
+            .and_then(|life| life.retired())
+        {
+            return Some(Rung::Retired(reason));
+        }
+        if phase != DrainPhase::Serving && phase >= self.ends_at.get() {
+            return Some(Rung::Drain);
+        }
+        (now >= self.deadline.get()).then_some(Rung::Deadline)
+    }
+}
+
+/// One connection's alarm. Dropping it unregisters.
+#[derive(Debug)]
+pub struct Alarm {
+    entry: Rc<Entry>,
+    alarms: Rc<Alarms>,
+    slot: usize,
+}
+
+impl Alarm {
+    /// Moves the deadline and silences an alarm that rang for the old one.
+    pub fn set_deadline(&self, deadline: Time) {
+        self.entry.deadline.set(deadline);
+        if self.entry.rung.get() == Some(Rung::Deadline) {
+            self.entry.rung.set(None);
+        }
+    }
+
+    /// From now on the connection ends with this incarnation, too.
+    pub fn follow(&self, incarnation: &Arc<Incarnation>) {
+        *self.entry.incarnation.borrow_mut() = Some(Arc::clone(incarnation));
+    }
+
+    /// An idle connection ends as soon as a drain begins; a busy one when it ends.
+    pub fn set_idle(&self, is_idle: bool) {
+        let ends_at = if is_idle {
+            DrainPhase::Finishing
+        } else {
+            DrainPhase::Ending
+        };
+        self.entry.ends_at.set(ends_at);
+        if !is_idle && self.entry.rung.get() == Some(Rung::Drain) {
+            self.entry.rung.set(None);
+        }
+    }
+
+    /// Whether a drain has begun.
+    pub fn is_draining(&self) -> bool {
+        self.alarms.phase() != DrainPhase::Serving
+    }
+
+    /// Ready once the alarm has rung. Poll it before returning `Pending` for anything else.
+    pub fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<Rung> {
+        if let Some(rung) = self.entry.rung.get() {
+            return Poll::Ready(rung);
+        }
+        let mut waker = self.entry.waker.borrow_mut();
+        match waker.as_ref() {
+            Some(known) if known.will_wake(cx.waker()) => {}
+            _ => *waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Waits until the alarm rings.
+    pub async fn rung(&self) -> Rung {
+        std::future::poll_fn(|cx| self.poll_rung(cx)).await
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let mut slots = self.alarms.slots.borrow_mut();
+        if let Some(place) = slots.entries.get_mut(self.slot) {
+            *place = None;
+            slots.free.push(self.slot);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rung(alarm: &Alarm) -> Poll<Rung> {
+        alarm.poll_rung(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_deadline_rings_once_it_has_passed_and_can_be_moved() {
+        let alarms = Rc::new(Alarms::default());
+        let alarm = alarms.register();
+        alarm.set_deadline(Time::from_millis(10));
+        assert_eq!(
+            (alarms.sweep(Time::from_millis(9)), rung(&alarm)),
+            (1, Poll::Pending)
+        );
+        alarms.sweep(Time::from_millis(10));
+        assert_eq!(rung(&alarm), Poll::Ready(Rung::Deadline));
+        alarm.set_deadline(Time::from_millis(20));
+        assert_eq!(rung(&alarm), Poll::Pending);
+        drop(alarm);
+        assert_eq!(alarms.sweep(Time::from_millis(30)), 0);
+    }
+
+    #[test]
+    fn retirement_comes_before_drain_and_drain_before_deadline() {
+        let alarms = Rc::new(Alarms::default());
+        let alarm = alarms.register();
+        let life = Arc::new(Incarnation::default());
+        alarm.follow(&life);
+        alarm.set_idle(true);
+        alarm.set_deadline(Time::ZERO);
+        alarms.drain(DrainPhase::Finishing);
+        alarms.sweep(Time::from_millis(1));
+        assert_eq!(rung(&alarm), Poll::Ready(Rung::Drain));
+        life.retire(RetireReason::Demoted);
+        alarms.sweep(Time::from_millis(1));
+        assert_eq!(
+            rung(&alarm),
+            Poll::Ready(Rung::Retired(RetireReason::Demoted))
+        );
+    }
+
+    #[test]
+    fn a_busy_connection_outlives_the_first_phase_of_a_drain() {
+        let alarms = Rc::new(Alarms::default());
+        let (idle, busy) = (alarms.register(), alarms.register());
+        idle.set_idle(true);
+        alarms.drain(DrainPhase::Finishing);
+        alarms.sweep(Time::ZERO);
+        assert_eq!(
+            (rung(&idle), rung(&busy)),
+            (Poll::Ready(Rung::Drain), Poll::Pending)
+        );
+        alarms.drain(DrainPhase::Ending);
+        alarms.sweep(Time::ZERO);
+        assert_eq!(rung(&busy), Poll::Ready(Rung::Drain));
+    }
+}
