@@ -39,8 +39,12 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 1024;
 pub const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * 1024;
 /// Lent to a connection only while bytes move; 128 KiB was the fastest for 64 KiB bodies.
 pub const BODY_BUFFER_BYTES: usize = 128 * 1024;
-/// Buffers a worker keeps for reuse.
-pub const BUFFERS_KEPT_MAX: usize = 64;
+/// Large buffers a worker keeps for reuse: only connections that move bytes at this moment have one.
+pub const LARGE_BUFFERS_KEPT_MAX: usize = 64;
+/// Small buffers a worker keeps for reuse: every exchange that waits for its answer has one.
+pub const SMALL_BUFFERS_KEPT_MAX: usize = 4096;
+/// A small buffer that grew beyond this is given back to the allocator.
+pub const SMALL_BUFFER_BYTES_MAX: usize = 4 * 1024;
 
 /// nginx and Envoy say 5 s; a database in the same network answers sooner.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -3,3 +3,4 @@
 //! `now` and a seeded generator come in, values go out. That is why they can be simulated.
 
 pub mod balance;
+pub mod route;

@@ -62,7 +62,7 @@ impl DerefMut for LargeBuffer {
 impl Drop for LargeBuffer {
     fn drop(&mut self) {
         let mut stock = self.home.large.borrow_mut();
-        if stock.len() < default::BUFFERS_KEPT_MAX {
+        if stock.len() < default::LARGE_BUFFERS_KEPT_MAX {
             stock.push(std::mem::take(&mut self.bytes));
         }
     }
@@ -92,8 +92,8 @@ impl DerefMut for SmallBuffer {
 impl Drop for SmallBuffer {
     fn drop(&mut self) {
         let mut stock = self.home.small.borrow_mut();
-        if stock.len() < default::BUFFERS_KEPT_MAX
-            && self.bytes.capacity() <= default::HEAD_BYTES_MAX
+        if stock.len() < default::SMALL_BUFFERS_KEPT_MAX
+            && self.bytes.capacity() <= default::SMALL_BUFFER_BYTES_MAX
         {
             self.bytes.clear();
             stock.push(std::mem::take(&mut self.bytes));

@@ -6,3 +6,5 @@
 
 pub mod alarm;
 pub mod buffers;
+pub mod listener;
+pub mod worker;

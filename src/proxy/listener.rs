@@ -1,0 +1,167 @@
+//! What a listener sends where, as both planes share it and as one worker keeps it.
+//!
+//! A reload publishes a new [`ListenerPicture`]; each worker turns it into its own
+//! [`LocalListener`] table at the next exchange. An exchange holds its [`LocalRoute`] to the end,
+//! so a reload never changes rules midway.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::base::published::{Published, Reader};
+use crate::config::listener::Listener;
+use crate::config::route::Route;
+use crate::model::name::Name;
+use crate::policy::route::RouteTable;
+use crate::proxy::worker::{LocalUpstream, Worker};
+use crate::upstream::cell::UpstreamCell;
+
+/// One listener for as long as it is configured.
+#[derive(Debug)]
+pub struct ListenerCell {
+    /// Its name.
+    pub name: Name,
+    /// Swapped by a reload.
+    pub picture: Published<ListenerPicture>,
+    /// Client connections now.
+    pub connections: AtomicUsize,
+}
+
+/// What a listener does at one generation.
+#[derive(Debug)]
+pub struct ListenerPicture {
+    /// The configuration.
+    pub config: Arc<Listener>,
+    /// `http`: finds a position in `routes`.
+    pub table: RouteTable,
+    /// `http`: its routes; a listener with an `upstream` of its own has it as the last, least
+    /// specific one. Sessions: exactly one.
+    pub routes: Box<[RouteEntry]>,
+}
+
+/// A route with the live upstream it leads to.
+#[derive(Debug, Clone)]
+pub struct RouteEntry {
+    /// As configured, or made from the listener's own `upstream`.
+    pub route: Arc<Route>,
+    /// Where it leads.
+    pub upstream: Arc<UpstreamCell>,
+}
+
+impl ListenerPicture {
+    /// The picture of a configured listener over its routes.
+    pub fn new(config: Arc<Listener>, routes: Vec<RouteEntry>) -> ListenerPicture {
+        let plain: Vec<_> = routes
+            .iter()
+            .map(|entry| Arc::clone(&entry.route))
+            .collect();
+        ListenerPicture {
+            config,
+            table: RouteTable::build(&plain),
+            routes: routes.into(),
+        }
+    }
+}
+
+impl ListenerCell {
+    /// A listener with its first picture.
+    pub fn new(name: Name, picture: ListenerPicture) -> ListenerCell {
+        ListenerCell {
+            name,
+            picture: Published::new(picture),
+            connections: AtomicUsize::new(0),
+        }
+    }
+
+    /// Counts a client connection until the result is dropped; `None` at the listener's limit.
+    pub fn admit(self: &Arc<Self>) -> Option<Admitted> {
+        let admitted = Admitted(Arc::clone(self));
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        (before < self.picture.load().config.connections_max).then_some(admitted)
+    }
+}
+
+/// One counted client connection of a listener.
+#[derive(Debug)]
+pub struct Admitted(Arc<ListenerCell>);
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A listener as one worker sees it.
+#[derive(Debug)]
+pub struct LocalListener {
+    /// The shared part.
+    pub cell: Arc<ListenerCell>,
+    reader: RefCell<Reader<ListenerPicture>>,
+    table: RefCell<Rc<LocalTable>>,
+    generation: Cell<usize>,
+}
+
+/// One generation of a listener, with everything of this worker resolved.
+#[derive(Debug)]
+pub struct LocalTable {
+    /// The shared picture.
+    pub picture: Arc<ListenerPicture>,
+    /// In the order of the picture's routes.
+    pub routes: Vec<Rc<LocalRoute>>,
+}
+
+/// A route with this worker's view of its upstream.
+#[derive(Debug)]
+pub struct LocalRoute {
+    /// As configured.
+    pub route: Arc<Route>,
+    /// This worker's view of where it leads.
+    pub upstream: Rc<LocalUpstream>,
+}
+
+impl LocalListener {
+    /// This worker's view of a listener.
+    pub fn new(cell: Arc<ListenerCell>, worker: &Worker) -> LocalListener {
+        let mut reader = cell.picture.reader();
+        let table = LocalTable::new(reader.load(), worker);
+        LocalListener {
+            generation: Cell::new(Arc::as_ptr(&table.picture) as usize),
+            table: RefCell::new(Rc::new(table)),
+            reader: RefCell::new(reader),
+            cell,
+        }
+    }
+
+    /// The newest table. Costs a nanosecond while nothing was reloaded.
+    pub fn table(&self, worker: &Worker) -> Rc<LocalTable> {
+        let mut reader = self.reader.borrow_mut();
+        let newest = reader.load();
+        if Arc::as_ptr(newest) as usize != self.generation.get() {
+            self.generation.set(Arc::as_ptr(newest) as usize);
+            *self.table.borrow_mut() = Rc::new(LocalTable::new(newest, worker));
+        }
+        Rc::clone(&self.table.borrow())
+    }
+}
+
+impl LocalTable {
+    fn new(picture: &Arc<ListenerPicture>, worker: &Worker) -> LocalTable {
+        let routes = picture.routes.iter().map(|entry| {
+            let upstream = worker.upstream(&entry.upstream);
+            Rc::new(LocalRoute {
+                route: Arc::clone(&entry.route),
+                upstream,
+            })
+        });
+        LocalTable {
+            routes: routes.collect(),
+            picture: Arc::clone(picture),
+        }
+    }
+
+    /// The route that takes a request.
+    pub fn find(&self, host: &[u8], path: &[u8]) -> Option<&Rc<LocalRoute>> {
+        self.routes.get(self.picture.table.find(host, path)?)
+    }
+}

@@ -1,0 +1,124 @@
+//! One data-plane thread's context: everything its connections share, and nothing of other
+//! threads but atomics and published pictures.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::base::published::Reader;
+use crate::base::rng::Rng;
+use crate::base::task::Tasks;
+use crate::base::time::{self, Time};
+use crate::model::name::Name;
+use crate::model::role::WantedRole;
+use crate::proxy::alarm::{Alarms, SWEEP_INTERVAL};
+use crate::proxy::buffers::Buffers;
+use crate::upstream::cell::UpstreamCell;
+use crate::upstream::lease::{Lease, Tried};
+use crate::upstream::snapshot::Snapshot;
+
+/// The context of one worker. Connections hold it by `Rc`.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its number, from 0.
+    pub index: usize,
+    /// For picks, jitter and request ids.
+    pub rng: RefCell<Rng>,
+    /// Deadlines, drain and retirement of all its connections.
+    pub alarms: Rc<Alarms>,
+    /// Lent while bytes move.
+    pub buffers: Rc<Buffers>,
+    /// Its connections.
+    pub tasks: Tasks,
+    swept_at: Cell<Time>,
+    upstreams: RefCell<HashMap<Name, Rc<LocalUpstream>>>,
+}
+
+/// An upstream as one worker sees it.
+#[derive(Debug)]
+pub struct LocalUpstream {
+    /// The shared part.
+    pub cell: Arc<UpstreamCell>,
+    reader: RefCell<Reader<Snapshot>>,
+}
+
+impl Worker {
+    /// The context of worker `index`.
+    pub fn new(index: usize, rng: Rng, tasks: Tasks) -> Worker {
+        Worker {
+            index,
+            rng: RefCell::new(rng),
+            alarms: Rc::default(),
+            buffers: Rc::default(),
+            tasks,
+            swept_at: Cell::new(time::now()),
+            upstreams: RefCell::default(),
+        }
+    }
+
+    /// The moment of the last sweep: at most [`SWEEP_INTERVAL`] old, and free. Deadlines start here.
+    pub fn recently(&self) -> Time {
+        self.swept_at.get()
+    }
+
+    /// This worker's view of an upstream. A reload that replaces the cell replaces the view.
+    pub fn upstream(&self, cell: &Arc<UpstreamCell>) -> Rc<LocalUpstream> {
+        let mut upstreams = self.upstreams.borrow_mut();
+        match upstreams.get(&cell.name) {
+            Some(known) if Arc::ptr_eq(&known.cell, cell) => Rc::clone(known),
+            _ => {
+                let reader = RefCell::new(cell.snapshot.reader());
+                let view = Rc::new(LocalUpstream {
+                    cell: Arc::clone(cell),
+                    reader,
+                });
+                upstreams.insert(cell.name.clone(), Rc::clone(&view));
+                view
+            }
+        }
+    }
+
+    /// Looks at all alarms, over and over, until the worker ends.
+    pub async fn sweep(&self, bell: &Notify) {
+        let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = bell.notified() => {}
+            }
+            let now = time::now();
+            self.swept_at.set(now);
+            self.alarms.sweep(now);
+            self.forget_unused();
+        }
+    }
+
+    /// Drops views of upstreams that no route of this worker leads to any more.
+    fn forget_unused(&self) {
+        self.upstreams
+            .borrow_mut()
+            .retain(|_, view| Rc::strong_count(view) > 1);
+    }
+}
+
+impl LocalUpstream {
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(self.reader.borrow_mut().load())
+    }
+
+    /// Picks an endpoint that was not tried yet, now, without waiting.
+    pub fn pick(
+        &self,
+        wanted: WantedRole,
+        tried: &Tried,
+        now: Time,
+        rng: &mut Rng,
+    ) -> Option<Lease> {
+        Lease::pick(self.reader.borrow_mut().load(), wanted, tried, now, rng)
+    }
+}
