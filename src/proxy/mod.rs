@@ -6,5 +6,7 @@
 
 pub mod alarm;
 pub mod buffers;
+pub mod connection;
+pub mod http;
 pub mod listener;
 pub mod worker;

@@ -1,0 +1,287 @@
+//! Worker threads: each with its own runtime, its own connections, its own everything.
+//!
+//! A worker hears the rest of the process through one bounded channel of [`Command`]s and its bell.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+use crate::base::bell::Bells;
+use crate::base::rng::Rng;
+use crate::base::task::Tasks;
+use crate::config::default;
+use crate::model::name::Name;
+use crate::proxy::alarm::DrainPhase;
+use crate::proxy::listener::{ListenerCell, LocalListener};
+use crate::proxy::worker::Worker;
+use crate::server::accept::{self, Admission};
+
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Command {
+    /// Accept on this socket (`accept = "kernel"`).
+    Listen {
+        /// Non-blocking and bound with `SO_REUSEPORT`.
+        socket: std::net::TcpListener,
+        /// Whose it is.
+        listener: Arc<ListenerCell>,
+    },
+    /// Serve this connection (`accept = "balanced"`).
+    Serve {
+        /// Non-blocking.
+        stream: std::net::TcpStream,
+        /// The client.
+        client: SocketAddr,
+        /// Where it came in.
+        listener: Arc<ListenerCell>,
+    },
+    /// Close the sockets of a listener.
+    StopListening(Name),
+    /// The drain goes on.
+    Drain(DrainPhase),
+    /// End the thread once all connections have ended.
+    Stop,
+}
+
+/// All workers, as the rest of the process sees them.
+#[derive(Debug)]
+pub struct Workers {
+    handles: Vec<WorkerHandle>,
+    /// Rung when sessions must look up.
+    pub bells: Bells,
+    /// Their connections, and how many of them panicked.
+    pub tasks: Tasks,
+}
+
+#[derive(Debug)]
+struct WorkerHandle {
+    commands: mpsc::Sender<Command>,
+    connections: Arc<AtomicUsize>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Workers {
+    /// Starts `count` threads.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no event queue.
+    pub fn start(count: usize, admission: &Arc<Admission>) -> io::Result<Workers> {
+        let bells = Bells::new(count);
+        let tasks = Tasks::default();
+        let mut handles = Vec::with_capacity(count);
+        for index in 0..count {
+            let (commands, inbox) = mpsc::channel(default::WORKER_QUEUE);
+            let (ending, ended) = oneshot::channel();
+            let connections = Arc::new(AtomicUsize::new(0));
+            let thread = WorkerThread {
+                index,
+                inbox,
+                bell: bells.bell(index).unwrap_or_default(),
+                tasks: tasks.clone(),
+                admission: Arc::clone(admission),
+                connections: Arc::clone(&connections),
+            };
+            // The kernel shows 15 characters of a thread's name.
+            std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || {
+                    if let Err(error) = thread.run() {
+                        tracing::error!(worker = index, %error, "worker ended");
+                    }
+                    ending.send(()).unwrap_or_default();
+                })?;
+            handles.push(WorkerHandle {
+                commands,
+                connections,
+                ended,
+            });
+        }
+        Ok(Workers {
+            handles,
+            bells,
+            tasks,
+        })
+    }
+
+    /// How many workers there are.
+    pub fn count(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// Tells one worker. Waits while its queue is full.
+    pub async fn tell(&self, worker: usize, command: Command) {
+        if let Some(handle) = self.handles.get(worker)
+            && handle.commands.send(command).await.is_err()
+        {
+            tracing::error!(worker, "worker is gone");
+        }
+    }
+
+    /// Tells every worker.
+    pub async fn tell_all(&self, command: impl Fn() -> Command) {
+        for worker in 0..self.handles.len() {
+            self.tell(worker, command()).await;
+        }
+    }
+
+    /// The worker with the fewest connections.
+    pub fn least_loaded(&self) -> usize {
+        let loads = self
+            .handles
+            .iter()
+            .map(|handle| handle.connections.load(Ordering::Relaxed));
+        loads
+            .enumerate()
+            .min_by_key(|(_, load)| *load)
+            .map_or(0, |(index, _)| index)
+    }
+
+    /// Client connections of all workers.
+    pub fn connections(&self) -> usize {
+        self.handles
+            .iter()
+            .map(|handle| handle.connections.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// Waits until every thread has ended.
+    pub async fn ended(self) {
+        for handle in self.handles {
+            drop(handle.commands);
+            drop(handle.ended.await);
+        }
+    }
+}
+
+/// What a worker's thread starts with.
+struct WorkerThread {
+    index: usize,
+    inbox: mpsc::Receiver<Command>,
+    bell: Arc<Notify>,
+    tasks: Tasks,
+    admission: Arc<Admission>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl WorkerThread {
+    fn run(self) -> io::Result<()> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())?;
+        runtime.block_on(self.serve());
+        Ok(())
+    }
+
+    async fn serve(mut self) {
+        let worker = Rc::new(Worker::new(
+            self.index,
+            Rng::from_entropy(),
+            self.tasks.clone(),
+        ));
+        let sweeper = Rc::clone(&worker);
+        let bell = Arc::clone(&self.bell);
+        self.tasks
+            .spawn_local(async move { sweeper.sweep(&bell).await });
+        let gate = Rc::new(accept::Gate {
+            worker: Rc::clone(&worker),
+            admission: Arc::clone(&self.admission),
+            connections: Arc::clone(&self.connections),
+        });
+        let mut listeners = LocalListeners {
+            gate,
+            entries: HashMap::new(),
+        };
+        while let Some(command) = self.inbox.recv().await {
+            match command {
+                Command::Listen { socket, listener } => listeners.listen(socket, &listener),
+                Command::Serve {
+                    stream,
+                    client,
+                    listener,
+                } => {
+                    listeners.serve(stream, client, &listener);
+                }
+                Command::StopListening(name) => listeners.stop(&name),
+                Command::Drain(phase) => {
+                    worker.alarms.drain(phase);
+                    self.bell.notify_one();
+                }
+                Command::Stop => break,
+            }
+        }
+        listeners.stop_all();
+        while self.connections.load(Ordering::Relaxed) > 0 {
+            // The sweep that ends the last connections runs at this rhythm, too.
+            tokio::time::sleep(crate::proxy::alarm::SWEEP_INTERVAL).await;
+        }
+    }
+}
+
+/// The listeners one worker serves.
+struct LocalListeners {
+    gate: Rc<accept::Gate>,
+    entries: HashMap<Name, LocalEntry>,
+}
+
+struct LocalEntry {
+    listener: Rc<LocalListener>,
+    acceptors: Vec<AbortHandle>,
+}
+
+impl LocalListeners {
+    fn entry(&mut self, cell: &Arc<ListenerCell>) -> &mut LocalEntry {
+        let worker = &self.gate.worker;
+        let entry = self
+            .entries
+            .entry(cell.name.clone())
+            .or_insert_with(|| LocalEntry {
+                listener: Rc::new(LocalListener::new(Arc::clone(cell), worker)),
+                acceptors: Vec::new(),
+            });
+        if !Arc::ptr_eq(&entry.listener.cell, cell) {
+            entry.listener = Rc::new(LocalListener::new(Arc::clone(cell), worker));
+        }
+        entry
+    }
+
+    fn listen(&mut self, socket: std::net::TcpListener, cell: &Arc<ListenerCell>) {
+        let gate = Rc::clone(&self.gate);
+        let entry = self.entry(cell);
+        match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => {
+                let listener = Rc::clone(&entry.listener);
+                let tasks = gate.worker.tasks.clone();
+                let task = tasks.spawn_local(accept::accept_here(socket, listener, gate));
+                entry.acceptors.push(task.abort_handle());
+            }
+            Err(error) => tracing::error!(listener = %cell.name, %error, "cannot accept"),
+        }
+    }
+
+    fn serve(&mut self, stream: std::net::TcpStream, client: SocketAddr, cell: &Arc<ListenerCell>) {
+        let listener = Rc::clone(&self.entry(cell).listener);
+        match tokio::net::TcpStream::from_std(stream) {
+            Ok(stream) => self.gate.serve(stream, client, listener),
+            Err(error) => tracing::debug!(listener = %cell.name, %error, "connection lost"),
+        }
+    }
+
+    fn stop(&mut self, name: &str) {
+        if let Some(entry) = self.entries.remove(name) {
+            entry.acceptors.iter().for_each(AbortHandle::abort);
+        }
+    }
+
+    fn stop_all(&mut self) {
+        for (_, entry) in self.entries.drain() {
+            entry.acceptors.iter().for_each(AbortHandle::abort);
+        }
+    }
+}
