@@ -10,4 +10,5 @@ pub mod model;
 pub mod policy;
 pub mod proxy;
 pub mod server;
+pub mod telemetry;
 pub mod upstream;

@@ -1,0 +1,348 @@
+//! One line of the access log: what an exchange or a session was and how it ended.
+//!
+//! The worker fills the record in with one allocation (for the texts of the request); the writer
+//! thread makes a line of it. No query (it may carry tokens), no header value, no body.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::base::time::{Rfc3339, Time, wall};
+use crate::model::failure::FailureKind;
+use crate::model::name::Name;
+use crate::model::role::{Epoch, Role};
+
+/// What is written of one exchange or session.
+#[derive(Debug, Clone)]
+pub struct AccessRecord {
+    /// When it began.
+    pub at: Time,
+    /// The listener it came in by.
+    pub listener: Name,
+    /// The route that took it; none for sessions and where no route matched.
+    pub route: Option<Name>,
+    /// Where it was sent.
+    pub upstream: Option<Name>,
+    /// The last endpoint tried.
+    pub endpoint: Option<Name>,
+    /// The client's address.
+    pub client: SocketAddr,
+    /// `http`: the request. Sessions have [`RequestText::default`].
+    pub request: RequestText,
+    /// `http`: the status the client saw.
+    pub status: Option<u16>,
+    /// Bytes from the client.
+    pub received: u64,
+    /// Bytes to the client.
+    pub sent: u64,
+    /// To make the connection to the endpoint; none when a pooled one was used.
+    pub connect: Option<Duration>,
+    /// `http`: from sending the request to the first byte of the answer.
+    pub first_byte: Option<Duration>,
+    /// From `at` to the end.
+    pub total: Duration,
+    /// Endpoints tried.
+    pub attempts: u8,
+    /// Why it ended, when it did not end well.
+    pub reason: Option<FailureKind>,
+    /// Sessions: the role the endpoint had when it was picked.
+    pub role: Option<Role>,
+    /// Sessions: the epoch it had.
+    pub epoch: Option<Epoch>,
+}
+
+/// Method, host, path and request id in one allocation; longer texts are cut.
+#[derive(Debug, Clone, Default)]
+pub struct RequestText {
+    bytes: Box<[u8]>,
+    ends: [u16; 3],
+}
+
+/// Longer than any registered method.
+const METHOD_BYTES_MAX: usize = 32;
+/// A host name (RFC 1035 §2.3.4) and a port.
+const HOST_BYTES_MAX: usize = 262;
+/// A line stays readable; paths that differ later are rare.
+const PATH_BYTES_MAX: usize = 1024;
+/// Ours have 32 characters, a client's own may be longer.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+impl RequestText {
+    /// The texts of one request as received. What follows `?` in the path is left out.
+    pub fn new(method: &[u8], host: &[u8], path: &[u8], request_id: &[u8]) -> RequestText {
+        let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
+        let parts = [
+            cut(method, METHOD_BYTES_MAX),
+            cut(host, HOST_BYTES_MAX),
+            cut(path, PATH_BYTES_MAX),
+            cut(request_id, REQUEST_ID_BYTES_MAX),
+        ];
+        let mut ends = [0; 3];
+        let mut end = 0;
+        for (slot, part) in ends.iter_mut().zip(parts) {
+            end += part.len();
+            *slot = u16::try_from(end).unwrap_or(u16::MAX);
+        }
+        RequestText {
+            bytes: parts.concat().into_boxed_slice(),
+            ends,
+        }
+    }
+
+    /// Method, host, path, request id.
+    fn parts(&self) -> [&[u8]; 4] {
+        let [method, host, path] = self.ends.map(usize::from);
+        let part = |range| self.bytes.get(range).unwrap_or_default();
+        [
+            part(0..method),
+            part(method..host),
+            part(host..path),
+            part(path..self.bytes.len()),
+        ]
+    }
+}
+
+fn cut(text: &[u8], bytes_max: usize) -> &[u8] {
+    text.get(..bytes_max).unwrap_or(text)
+}
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineFormat {
+    /// One JSON object per line.
+    Json,
+    /// `name=value`, quoted where needed.
+    Text,
+}
+
+/// Every field with its meaning, in the order of a line. The documentation shows this list.
+pub const FIELDS: &[(&str, &str)] = &[
+    ("time", "when it began, RFC 3339 in UTC"),
+    ("listener", "the listener it came in by"),
+    ("route", "the route that took it"),
+    ("upstream", "where it was sent"),
+    ("endpoint", "the last endpoint tried"),
+    ("client", "address and port of the client"),
+    ("method", "`http`: the method"),
+    ("host", "`http`: the host asked for"),
+    ("path", "`http`: the path, without its query"),
+    (
+        "status",
+        "`http`: the status the client saw; 499: it was gone",
+    ),
+    ("received_bytes", "bytes from the client"),
+    ("sent_bytes", "bytes to the client"),
+    (
+        "connect_seconds",
+        "to connect to the endpoint; absent for a pooled connection",
+    ),
+    (
+        "first_byte_seconds",
+        "`http`: from sending the request to the first byte of the answer",
+    ),
+    ("total_seconds", "from beginning to end"),
+    ("attempts", "endpoints tried"),
+    ("reason", "why it ended, when it did not end well"),
+    ("request_id", "`http`: the id sent to the endpoint and back"),
+    ("role", "sessions: the role of the endpoint"),
+    ("epoch", "sessions: the epoch of the endpoint"),
+];
+
+/// A line being made.
+struct Line<'a> {
+    format: LineFormat,
+    text: &'a mut String,
+    is_first: bool,
+}
+
+impl AccessRecord {
+    /// Appends its line, with the line end. Fields without a value are left out.
+    pub fn write_line(&self, format: LineFormat, text: &mut String) {
+        let mut line = Line::begin(format, text);
+        let name = |name: &Option<Name>| name.clone();
+        line.text("time", Some(Rfc3339(wall(self.at))));
+        line.text("listener", Some(&self.listener));
+        line.text("route", name(&self.route));
+        line.text("upstream", name(&self.upstream));
+        line.text("endpoint", name(&self.endpoint));
+        line.text("client", Some(self.client));
+        let [method, host, path, request_id] = self
+            .request
+            .parts()
+            .map(|part| (!part.is_empty()).then(|| String::from_utf8_lossy(part)));
+        line.text("method", method);
+        line.text("host", host);
+        line.text("path", path);
+        line.number("status", self.status);
+        line.number("received_bytes", Some(self.received));
+        line.number("sent_bytes", Some(self.sent));
+        line.number("connect_seconds", self.connect.map(Seconds));
+        line.number("first_byte_seconds", self.first_byte.map(Seconds));
+        line.number("total_seconds", Some(Seconds(self.total)));
+        line.number("attempts", Some(self.attempts));
+        line.text("reason", self.reason.map(FailureKind::as_str));
+        line.text("request_id", request_id);
+        line.text("role", self.role);
+        line.number("epoch", self.epoch);
+        line.end();
+    }
+}
+
+/// Seconds with microseconds: `0.001250`.
+struct Seconds(Duration);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:06}", self.0.as_secs(), self.0.subsec_micros())
+    }
+}
+
+impl Line<'_> {
+    fn begin(format: LineFormat, text: &mut String) -> Line<'_> {
+        if format == LineFormat::Json {
+            text.push('{');
+        }
+        Line {
+            format,
+            text,
+            is_first: true,
+        }
+    }
+
+    fn end(self) {
+        self.text.push_str(match self.format {
+            LineFormat::Json => "}\n",
+            LineFormat::Text => "\n",
+        });
+    }
+
+    fn field(&mut self, field: &str) {
+        if !std::mem::take(&mut self.is_first) {
+            self.text.push(match self.format {
+                LineFormat::Json => ',',
+                LineFormat::Text => ' ',
+            });
+        }
+        let written = match self.format {
+            LineFormat::Json => write!(self.text, "\"{field}\":"),
+            LineFormat::Text => write!(self.text, "{field}="),
+        };
+        debug_assert!(written.is_ok(), "a String takes everything");
+    }
+
+    fn number(&mut self, field: &str, value: Option<impl std::fmt::Display>) {
+        if let Some(value) = value {
+            self.field(field);
+            let written = write!(self.text, "{value}");
+            debug_assert!(written.is_ok(), "a String takes everything");
+        }
+    }
+
+    fn text(&mut self, field: &str, value: Option<impl std::fmt::Display>) {
+        let Some(value) = value else { return };
+        self.field(field);
+        let start = self.text.len();
+        let written = write!(self.text, "{value}");
+        debug_assert!(written.is_ok(), "a String takes everything");
+        let needs_quotes = |byte: u8| byte <= b' ' || matches!(byte, b'"' | b'\\' | b'=' | 0x7f..);
+        let value = self.text.get(start..).unwrap_or_default();
+        let is_plain = self.format == LineFormat::Text && !value.bytes().any(needs_quotes);
+        if !is_plain {
+            let value = self.text.split_off(start);
+            push_quoted(&value, self.text);
+        }
+    }
+}
+
+/// Appends a JSON string (RFC 8259 §7). Control characters and what a terminal might obey are
+/// escaped.
+fn push_quoted(value: &str, text: &mut String) {
+    text.push('"');
+    for character in value.chars() {
+        match character {
+            '"' | '\\' => {
+                text.push('\\');
+                text.push(character);
+            }
+            _ if character.is_control() => {
+                let written = write!(text, "\\u{:04x}", u32::from(character));
+                debug_assert!(written.is_ok(), "a String takes everything");
+            }
+            _ => text.push(character),
+        }
+    }
+    text.push('"');
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn record(path: &str) -> AccessRecord {
+        AccessRecord {
+            at: crate::base::time::now(),
+            listener: Name::from("web"),
+            route: Some(Name::from("api")),
+            upstream: Some(Name::from("l01")),
+            endpoint: Some(Name::from("10.0.0.1:8001")),
+            client: "192.0.2.7:40000".parse().unwrap(),
+            request: RequestText::new(b"GET", b"example.com", path.as_bytes(), b"id-1"),
+            status: Some(502),
+            received: 100,
+            sent: 20,
+            connect: None,
+            first_byte: Some(Duration::from_micros(1250)),
+            total: Duration::from_millis(2),
+            attempts: 2,
+            reason: Some(FailureKind::UpstreamReset),
+            role: Some(Role::Primary),
+            epoch: Some(Epoch(7)),
+        }
+    }
+
+    fn line(record: &AccessRecord, format: LineFormat) -> String {
+        let mut text = String::new();
+        record.write_line(format, &mut text);
+        text
+    }
+
+    #[test]
+    fn json_lines_have_the_documented_fields_in_their_order() {
+        let mut full = record("/a");
+        full.connect = Some(Duration::from_secs(1));
+        let text = line(&full, LineFormat::Json);
+        assert_eq!(text.matches("\":").count(), FIELDS.len());
+        let mut from = 0;
+        for (field, _) in FIELDS {
+            from += text[from..].find(&format!("\"{field}\":")).expect(field);
+        }
+        assert!(text.starts_with("{\"time\":\"20") && text.ends_with("\"epoch\":7}\n"));
+        assert!(text.contains("\"first_byte_seconds\":0.001250,"), "{text}");
+    }
+
+    #[test]
+    fn text_lines_are_pairs_and_absent_values_are_left_out() {
+        let text = line(&record("/a b"), LineFormat::Text);
+        assert!(text.contains(" path=\"/a b\" status=502 "), "{text}");
+        assert!(!text.contains("connect_seconds"), "{text}");
+        assert!(
+            text.ends_with(" request_id=id-1 role=primary epoch=7\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn queries_never_appear_and_hostile_bytes_are_escaped() {
+        let text = line(&record("/login?token=secret"), LineFormat::Json);
+        assert!(
+            !text.contains("secret") && text.contains("\"/login\""),
+            "{text}"
+        );
+        let hostile = line(&record("/\u{1b}[31m\"\n\\"), LineFormat::Json);
+        assert!(hostile.contains(r#""/\u001b[31m\"\u000a\\""#), "{hostile}");
+        let mut raw = record("/");
+        raw.request = RequestText::new(b"GET", b"\xff", &[b'x'; 5000], b"");
+        let text = line(&raw, LineFormat::Text);
+        assert!(text.len() < 1500 && text.lines().count() == 1, "{text}");
+    }
+}
