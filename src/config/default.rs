@@ -33,6 +33,12 @@ pub const HEAD_LINE_BYTES_MAX: usize = 16 * 1024;
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Fields in a message head (Envoy, HAProxy).
 pub const HEAD_FIELDS_MAX: usize = 100;
+/// Options in the `Connection` fields of a head: real ones have three; each is looked for in all
+/// fields.
+pub const CONNECTION_OPTIONS_MAX: usize = 32;
+/// As often a request may have passed a proxy of our name; more is a loop. An edge, an ingress and
+/// a sidecar make three.
+pub const VIA_OWN_MAX: usize = 8;
 /// One chunk-size line with its extensions.
 pub const CHUNK_LINE_BYTES_MAX: usize = 1024;
 /// All chunk extensions of a message together.
