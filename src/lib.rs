@@ -6,6 +6,7 @@
 
 pub mod base;
 pub mod config;
+pub mod io;
 pub mod model;
 pub mod policy;
 pub mod proxy;

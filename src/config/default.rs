@@ -117,6 +117,30 @@ pub const ENDPOINTS_MAX: usize = 1024;
 /// Greatest weight of an endpoint (HAProxy's is 256, Envoy's 128 in some policies).
 pub const WEIGHT_MAX: u32 = 1000;
 
+/// Connections the kernel may finish before we accept them. Linux cuts it to `net.core.somaxconn`,
+/// whose default is 4096 since 5.4.
+pub const LISTEN_BACKLOG: i32 = 4096;
+/// A silent database session is asked whether the other side lives after this, …
+pub const TCP_KEEPALIVE_TIME: Duration = Duration::from_secs(30);
+/// … then this often, …
+pub const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// … and given up after so many silences: a dead endpoint shows within 60 s.
+pub const TCP_KEEPALIVE_PROBES: u32 = 3;
+/// Bytes a database does not acknowledge for this long end its session.
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A name's address holds at least this long, whatever its TTL says: a TTL of 0 must not become a
+/// storm of questions.
+pub const DNS_TTL_MIN: Duration = Duration::from_secs(1);
+/// … and at most this long (pgbouncer 15 s, HAProxy `hold valid` 10 s; TTLs of hours would hide a move).
+pub const DNS_TTL_MAX: Duration = Duration::from_secs(30);
+/// After a failed question the next one comes this much later (pgbouncer's negative TTL is 15 s).
+pub const DNS_RETRY: Duration = Duration::from_secs(5);
+/// One name, all attempts.
+pub const DNS_TIMEOUT: Duration = Duration::from_secs(5);
+/// The last good address is used this long while its name cannot be resolved.
+pub const DNS_KEEP: Duration = Duration::from_secs(600);
+
 /// ingress-nginx, linkerd and Envoy agree on 10 s.
 pub const EWMA_DECAY: Duration = Duration::from_secs(10);
 /// linkerd's failure bias: a failed attempt counts as an answer that took this long.

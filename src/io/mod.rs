@@ -1,0 +1,5 @@
+//! Touching the world: sockets, names, probes.
+//!
+//! Knows nothing of upstreams. What it learns it sends as model values into channels it was given.
+
+pub mod net;
