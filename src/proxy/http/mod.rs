@@ -8,3 +8,6 @@ pub mod h1;
 pub mod headers;
 pub mod pool;
 pub mod reply;
+
+#[cfg(test)]
+mod rebuilt;

@@ -224,3 +224,81 @@ fn size_line(size: usize) -> ([u8; 18], usize) {
     }
     (line, length)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_counted_and_the_rest_left() {
+        let mut body = BodyReader::request(Framing::Length(5));
+        let first = body.read(&mut b"abc".to_vec()).unwrap();
+        assert_eq!(
+            (first.payload, first.consumed, first.is_done),
+            (0..3, 3, false)
+        );
+        assert_eq!(body.finish(), Err(BodyError::Truncated));
+        let last = body.read(&mut b"deGET".to_vec()).unwrap();
+        assert_eq!((last.payload, last.consumed, last.is_done), (0..2, 2, true));
+        assert!(body.is_done() && body.finish().is_ok());
+    }
+
+    #[test]
+    fn a_body_until_close_ends_with_the_close() {
+        let mut body = BodyReader::response(ResponseFraming::UntilClose);
+        assert_eq!(body.read(&mut b"abc".to_vec()).unwrap().payload, 0..3);
+        assert!(!body.is_done());
+        assert_eq!(body.finish(), Ok(()));
+        assert!(body.is_done());
+    }
+
+    #[test]
+    fn bodies_that_are_none_are_done_at_once() {
+        assert!(BodyReader::request(Framing::None).is_done());
+        assert!(BodyReader::request(Framing::Length(0)).is_done());
+        assert!(BodyReader::response(ResponseFraming::None).is_done());
+        assert!(BodyReader::response(ResponseFraming::Length(0)).is_done());
+        let mut none = BodyReader::Done;
+        assert_eq!(none.read(&mut b"next".to_vec()).unwrap().consumed, 0);
+    }
+
+    #[test]
+    fn a_chunk_is_framed_where_it_lies() {
+        for (length, is_last, framed) in [
+            (1, false, "1\r\nx\r\n".to_owned()),
+            (1, true, "1\r\nx\r\n0\r\n\r\n".to_owned()),
+            (26, false, format!("1a\r\n{}\r\n", "x".repeat(26))),
+            (0, true, "0\r\n\r\n".to_owned()),
+            (0, false, String::new()),
+        ] {
+            let mut buffer = vec![b'x'; CHUNK_ROOM_BEFORE + length + CHUNK_ROOM_AFTER];
+            let payload = CHUNK_ROOM_BEFORE..CHUNK_ROOM_BEFORE + length;
+            let range = frame_chunk(&mut buffer, payload, is_last).unwrap();
+            assert_eq!(String::from_utf8_lossy(&buffer[range]), framed);
+        }
+        assert_eq!(frame_chunk(&mut [0; 8], 1..2, false), None);
+        assert_eq!(frame_chunk(&mut [0; 8], 6..8, false), None);
+        let mut out = Vec::new();
+        write_chunk_size(&mut out, 0x1_0000);
+        assert_eq!(out, b"10000\r\n");
+    }
+
+    #[test]
+    fn framing_again_never_touches_the_next_message() {
+        let message = b"3;x=y\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+        let mut buffer = vec![b'.'; CHUNK_ROOM_BEFORE];
+        buffer.extend_from_slice(message);
+        buffer.extend_from_slice(b"GET / HTTP/1.1");
+        let mut body = BodyReader::request(Framing::Chunked);
+        let progress = body.read(&mut buffer[CHUNK_ROOM_BEFORE..]).unwrap();
+        assert!(progress.is_done);
+        let payload =
+            progress.payload.start + CHUNK_ROOM_BEFORE..progress.payload.end + CHUNK_ROOM_BEFORE;
+        let range = frame_chunk(&mut buffer, payload, true).unwrap();
+        assert_eq!(&buffer[range], b"5\r\nabcde\r\n0\r\n\r\n");
+        assert_eq!(
+            &buffer[CHUNK_ROOM_BEFORE + progress.consumed..],
+            b"GET / HTTP/1.1"
+        );
+    }
+}

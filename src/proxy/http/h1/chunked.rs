@@ -225,3 +225,183 @@ impl Chunked {
 fn expect(byte: u8, wanted: u8, error: BodyError) -> Result<(), BodyError> {
     if byte == wanted { Ok(()) } else { Err(error) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::http::h1::body::{
+        BodyReader, CHUNK_ROOM_AFTER, CHUNK_ROOM_BEFORE, frame_chunk,
+    };
+    use crate::proxy::http::h1::request::Framing;
+
+    /// Payload, bytes consumed, kept trailers, done.
+    type Seen = Result<(String, usize, String, bool), BodyError>;
+
+    /// Decodes pieces that end at the cuts, and frames each payload again as a proxy does.
+    fn decode(bytes: &[u8], cuts: &[usize]) -> (Seen, Vec<u8>) {
+        let mut body = BodyReader::request(Framing::Chunked);
+        let (mut payload, mut consumed, mut start, mut framed) = (Vec::new(), 0, 0, Vec::new());
+        for &cut in cuts {
+            let mut buffer = vec![b'.'; CHUNK_ROOM_BEFORE];
+            buffer.extend_from_slice(&bytes[start..cut]);
+            let end = buffer.len();
+            buffer.extend_from_slice(&[b'.'; CHUNK_ROOM_AFTER]);
+            start = cut;
+            let progress = match body.read(&mut buffer[CHUNK_ROOM_BEFORE..end]) {
+                Ok(progress) => progress,
+                Err(error) => return (Err(error), framed),
+            };
+            let place = progress.payload.start + CHUNK_ROOM_BEFORE
+                ..progress.payload.end + CHUNK_ROOM_BEFORE;
+            payload.extend_from_slice(&buffer[place.clone()]);
+            consumed += progress.consumed;
+            let range = frame_chunk(&mut buffer, place, progress.is_done).unwrap();
+            framed.extend_from_slice(&buffer[range]);
+            if progress.is_done {
+                break;
+            }
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let seen = (
+            text(&payload),
+            consumed,
+            text(body.trailers()),
+            body.is_done(),
+        );
+        (Ok(seen), framed)
+    }
+
+    /// All ways to cut the bytes in two, and byte by byte, must agree with the whole.
+    fn decode_all_ways(bytes: &[u8]) -> Seen {
+        let (whole, _) = decode(bytes, &[bytes.len()]);
+        for cut in (0..bytes.len()).step_by(1 + bytes.len() / 1000) {
+            assert_eq!(decode(bytes, &[cut, bytes.len()]).0, whole, "cut at {cut}");
+        }
+        let drips: Vec<usize> = (1..=bytes.len()).collect();
+        let (dripped, framed) = decode(bytes, &drips);
+        assert_eq!(dripped, whole);
+        if let Ok((payload, _, _, true)) = &whole {
+            let again = decode(&framed, &[framed.len()]).0.unwrap();
+            assert_eq!((&again.0, again.1, again.3), (payload, framed.len(), true));
+        }
+        whole
+    }
+
+    #[test]
+    fn chunks_become_payload_however_they_arrive() {
+        for (bytes, payload, consumed, trailers, is_done) in [
+            ("0\r\n\r\n", "", 5, "", true),
+            ("5\r\nhello\r\n0\r\n\r\n", "hello", 15, "", true),
+            ("5\r\nhello\r\n0\r\n\r\nGET /", "hello", 15, "", true),
+            (
+                "1\r\na\r\n2\r\nbc\r\n3\r\ndef\r\n0\r\n\r\n",
+                "abcdef",
+                26,
+                "",
+                true,
+            ),
+            ("A\r\n0123456789\r\n0\r\n\r\n", "0123456789", 20, "", true),
+            ("a\r\n0123456789\r\n00\r\n\r\n", "0123456789", 21, "", true),
+            ("0005\r\nhello\r\n0\r\n\r\n", "hello", 18, "", true),
+            ("2\r\n\r\n\r\n0\r\n\r\n", "\r\n", 12, "", true),
+            ("5;a=b\r\nhello\r\n0;c\r\n\r\n", "hello", 21, "", true),
+            ("5;a=\"\t b\"\r\nhello\r\n0\r\n\r\n", "hello", 23, "", true),
+            ("5\r\nhel", "hel", 6, "", false),
+            ("5\r\nhello", "hello", 8, "", false),
+            ("5\r\nhello\r\n0\r\n", "hello", 13, "", false),
+            (
+                "0\r\nGrpc-Status: 0\r\n\r\n",
+                "",
+                21,
+                "Grpc-Status: 0\r\n",
+                true,
+            ),
+            ("0\r\nContent-Length: 5\r\nx: y\r\n\r\n", "", 30, "", true),
+            (
+                "0\r\na: b\r\ngrpc-message: c\r\nd: e\r\ngrpc-status:1\r\n\r\n",
+                "",
+                49,
+                "grpc-message: c\r\ngrpc-status:1\r\n",
+                true,
+            ),
+        ] {
+            let expected = (payload.to_owned(), consumed, trailers.to_owned(), is_done);
+            assert_eq!(decode_all_ways(bytes.as_bytes()), Ok(expected), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn abusive_chunks_are_refused_with_their_reason() {
+        let extension = format!("5;{}\r\n", "x".repeat(CHUNK_LINE_BYTES_MAX));
+        let extensions = format!("1;{}\r\na\r\n", "x".repeat(1000)).repeat(17);
+        let trailers = format!("0\r\n{}", "a: b\r\n".repeat(101));
+        let trailer = format!("0\r\na: {}", "b".repeat(HEAD_LINE_BYTES_MAX));
+        let large = format!(
+            "0\r\n{}",
+            format!("a: {}\r\n", "b".repeat(10_000)).repeat(7)
+        );
+        for (bytes, reason) in [
+            ("\r\n", "bad_chunk_size"),
+            ("g\r\n", "bad_chunk_size"),
+            ("+5\r\nhello\r\n", "bad_chunk_size"),
+            ("-1\r\n", "bad_chunk_size"),
+            ("0x5\r\nhello\r\n", "bad_chunk_size"),
+            (" 5\r\nhello\r\n", "bad_chunk_size"),
+            ("5 \r\nhello\r\n", "bad_chunk_size"),
+            ("5\t\r\nhello\r\n", "bad_chunk_size"),
+            ("5 ;a\r\nhello\r\n", "bad_chunk_size"),
+            (";a\r\n", "bad_chunk_size"),
+            ("5,\r\n", "bad_chunk_size"),
+            ("5_0\r\n", "bad_chunk_size"),
+            ("\u{665}\r\n", "bad_chunk_size"),
+            ("5\nhello\r\n", "chunk_bare_lf"),
+            ("5;a\nhello\r\n", "chunk_bare_lf"),
+            ("5\rhello\r\n", "chunk_bare_cr"),
+            ("5;a\rb\r\n", "chunk_bare_cr"),
+            ("5;\0\r\n", "bad_chunk_extension"),
+            ("5\r\nhello0\r\n\r\n", "bad_chunk_end"),
+            ("5\r\nhello\n0\r\n\r\n", "bad_chunk_end"),
+            ("5\r\nhello\r0\r\n\r\n", "bad_chunk_end"),
+            ("5\r\nhello!\r\n0\r\n\r\n", "bad_chunk_end"),
+            ("8000000000000000\r\n", "chunk_size_overflow"),
+            ("ffffffffffffffff\r\n", "chunk_size_overflow"),
+            ("10000000000000000\r\n", "chunk_size_overflow"),
+            ("10000000000000005\r\nhello", "chunk_size_overflow"),
+            ("00000000000000005\r\nhello", "chunk_size_overflow"),
+            (&extension, "chunk_line_too_long"),
+            (&extensions, "chunk_extensions_too_long"),
+            ("0\r\nno colon\r\n\r\n", "bad_trailer"),
+            ("0\r\n a: b\r\n\r\n", "bad_trailer"),
+            ("0\r\na : b\r\n\r\n", "bad_trailer"),
+            ("0\r\na: b\0\r\n\r\n", "bad_trailer"),
+            ("0\r\ngrpc-status: 0\r\n folded\r\n\r\n", "bad_trailer"),
+            ("0\r\na: b\n\r\n", "chunk_bare_lf"),
+            ("0\r\n\n", "chunk_bare_lf"),
+            ("0\r\na: b\rc\r\n\r\n", "chunk_bare_cr"),
+            ("0\r\n\rX", "chunk_bare_cr"),
+            (&trailers, "trailers_too_large"),
+            (&trailer, "trailers_too_large"),
+            (&large, "trailers_too_large"),
+        ] {
+            let error = decode_all_ways(bytes.as_bytes()).unwrap_err();
+            assert_eq!(error.as_str(), reason, "{bytes:.60}");
+        }
+    }
+
+    #[test]
+    fn a_decoder_that_failed_stays_failed() {
+        let mut chunked = Chunked::default();
+        let error = chunked.read(&mut b"x".to_vec()).unwrap_err();
+        assert_eq!(chunked.read(&mut b"5\r\n".to_vec()), Err(error));
+        assert!(!chunked.is_done());
+    }
+
+    #[test]
+    fn the_largest_size_is_read() {
+        let mut chunked = Chunked::default();
+        let progress = chunked
+            .read(&mut b"7fffffffffffffff\r\nab".to_vec())
+            .unwrap();
+        assert_eq!(progress.payload, 18..20);
+    }
+}

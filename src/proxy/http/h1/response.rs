@@ -191,3 +191,215 @@ impl ResponseHead {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(bytes: &[u8], method: Method) -> Result<Option<ResponseHead>, HeadError> {
+        let parse = |cuts: &[usize]| {
+            let mut head = ResponseHead::default();
+            for &cut in cuts {
+                match head.parse(&bytes[..cut], method)? {
+                    Progress::Complete => return Ok(Some(head)),
+                    Progress::Partial => {}
+                }
+            }
+            Ok(None)
+        };
+        let whole = parse(&[bytes.len()]);
+        for cut in 0..bytes.len() {
+            let cut_once = parse(&[cut, bytes.len()]);
+            assert_eq!(format!("{cut_once:?}"), format!("{whole:?}"), "{cut}");
+        }
+        whole
+    }
+
+    #[test]
+    fn abusive_responses_are_refused_with_their_reason() {
+        for (bytes, reason) in [
+            ("SSH-2.0-OpenSSH", "bad_status_line"),
+            ("\r\nHTTP/1.1 200 OK\r\n\r\n", "bad_status_line"),
+            ("HTTP/2 200\r\n\r\n", "bad_status_line"),
+            ("HTTP/1.2 200 OK\r\n\r\n", "bad_status_line"),
+            ("HTTP/1.1  200 OK\r\n\r\n", "bad_status_line"),
+            ("HTTP/1.1 20 OK\r\n\r\n", "bad_status_line"),
+            ("HTTP/1.1 2000 OK\r\n\r\n", "bad_status_line"),
+            ("HTTP/1.1 099 OK\r\n\r\n", "bad_status_line"),
+            ("HTTP/1.1 +20 OK\r\n\r\n", "bad_status_line"),
+            ("HTTP/1.1 200OK\r\n\r\n", "bad_status_line"),
+            ("HTTP/1.1\r\n\r\n", "bad_status_line"),
+            ("HTTP/1.1 200 OK\n\n", "bare_lf"),
+            ("HTTP/1.1 200 O\0K\r\n\r\n", "control_byte"),
+            ("HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "space_before_colon"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", "obs_fold"),
+            ("HTTP/1.1 200 OK\r\nSet-Cookie: a\rb\r\n\r\n", "bare_cr"),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+                "duplicate_content_length",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\n",
+                "bad_content_length",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "te_and_cl",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+                "unsupported_transfer_encoding",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n",
+                "bad_transfer_encoding",
+            ),
+            (
+                "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "te_in_http_1_0",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nConnection: content-length\r\n\r\n",
+                "forbidden_connection_option",
+            ),
+        ] {
+            let error = response(bytes.as_bytes(), Method::Get).unwrap_err();
+            assert_eq!(error.as_str(), reason, "{bytes}");
+        }
+    }
+
+    /// A head, the method asked with, its framing, whether the connection is kept.
+    const DECISIONS: &[(&str, Method, ResponseFraming, bool)] = &[
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+            Method::Get,
+            ResponseFraming::Length(5),
+            true,
+        ),
+        (
+            "HTTP/1.1 200\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
+            Method::Get,
+            ResponseFraming::Length(5),
+            true,
+        ),
+        (
+            "HTTP/1.1 200 \r\nContent-Length: 5\r\n\r\n",
+            Method::Head,
+            ResponseFraming::None,
+            true,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Method::Get,
+            ResponseFraming::Chunked,
+            true,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Method::Head,
+            ResponseFraming::None,
+            true,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\n\r\n",
+            Method::Get,
+            ResponseFraming::UntilClose,
+            false,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\n\r\n",
+            Method::Head,
+            ResponseFraming::None,
+            true,
+        ),
+        (
+            "HTTP/1.1 204 No Content\r\n\r\n",
+            Method::Get,
+            ResponseFraming::None,
+            true,
+        ),
+        (
+            "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+            Method::Get,
+            ResponseFraming::None,
+            true,
+        ),
+        (
+            "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
+            Method::Get,
+            ResponseFraming::None,
+            false,
+        ),
+        (
+            "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Method::Get,
+            ResponseFraming::None,
+            false,
+        ),
+        (
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+            Method::Get,
+            ResponseFraming::None,
+            true,
+        ),
+        (
+            "HTTP/1.1 100 Continue\r\n\r\n",
+            Method::Get,
+            ResponseFraming::None,
+            true,
+        ),
+        (
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n",
+            Method::Get,
+            ResponseFraming::None,
+            true,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            Method::Get,
+            ResponseFraming::Length(0),
+            false,
+        ),
+        (
+            "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n",
+            Method::Get,
+            ResponseFraming::Length(1),
+            false,
+        ),
+        (
+            "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\n",
+            Method::Get,
+            ResponseFraming::Length(1),
+            true,
+        ),
+        (
+            "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n",
+            Method::Get,
+            ResponseFraming::UntilClose,
+            false,
+        ),
+        (
+            "HTTP/1.1 999 ?\r\nContent-Length: 1\r\n\r\n",
+            Method::Get,
+            ResponseFraming::Length(1),
+            true,
+        ),
+    ];
+
+    #[test]
+    fn what_is_decided_about_a_response() {
+        for &(bytes, method, framing, is_kept) in DECISIONS {
+            let head = response(bytes.as_bytes(), method).unwrap().unwrap();
+            assert_eq!(
+                (head.framing, head.is_keep_alive),
+                (framing, is_kept),
+                "{bytes}"
+            );
+            assert_eq!(head.is_interim(), head.status < 200, "{bytes}");
+        }
+        let text = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        let head = response(text, Method::Get).unwrap().unwrap();
+        assert!(head.has_upgrade && !head.is_interim());
+        assert_eq!(head.upgrade.of(text), b"websocket");
+    }
+}
