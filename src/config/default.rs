@@ -51,6 +51,17 @@ pub const LARGE_BUFFERS_KEPT_MAX: usize = 64;
 pub const SMALL_BUFFERS_KEPT_MAX: usize = 4096;
 /// A small buffer that grew beyond this is given back to the allocator.
 pub const SMALL_BUFFER_BYTES_MAX: usize = 4 * 1024;
+/// One per worker, shared by all its L4 sessions: what fits a core's second-level cache, and as
+/// much as a loopback segment carries.
+pub const RELAY_BUFFER_BYTES: usize = 64 * 1024;
+/// A quarter of the kernel's default `pipe-max-size`, so that 256 of them fit the 64 MiB that
+/// `pipe-user-pages-soft` grants a user without privileges.
+pub const RELAY_PIPE_BYTES: usize = 256 * 1024;
+/// Pipes of a worker: each pins up to [`RELAY_PIPE_BYTES`] while a bulk direction waits for a slow
+/// reader. Beyond it, bulk is copied.
+pub const RELAY_PIPES_MAX: usize = 128;
+/// Empty pipes a worker keeps: a pipe is in use only while it holds bytes.
+pub const RELAY_PIPES_KEPT_MAX: usize = 16;
 
 /// nginx and Envoy say 5 s; a database in the same network answers sooner.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,6 +1,7 @@
 //! Sockets: `bind` makes those we listen on, `dial` those we open, `resolve` turns host names into
-//! addresses.
+//! addresses; `relay` moves bytes between two.
 
 pub mod bind;
 pub mod dial;
+pub mod relay;
 pub mod resolve;
