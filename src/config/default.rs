@@ -121,6 +121,16 @@ pub const ROLE_PROBE_FALL: u32 = 2;
 pub const PROBE_JITTER: f64 = 0.1;
 /// The least time between two probes of an endpoint, however often it is kicked.
 pub const PROBE_KICK_GAP: Duration = Duration::from_millis(100);
+/// While an upstream has no primary, whoever answers is asked again at once, for this long: twice
+/// what Patroni needs at its default ttl of 30 s. Afterwards the normal rhythm must do.
+pub const PRIMARY_HUNT: Duration = Duration::from_secs(60);
+/// Redis histories known to be over. Each promotion adds one; a node that comes back with an older
+/// one than the last 32 is still refused, as one of unknown lineage.
+pub const SUPERSEDED_IDS_MAX: usize = 32;
+/// Histories one Redis primary had by restarting, before another one was promoted from any of them.
+pub const RESTARTED_IDS_MAX: usize = 8;
+/// Postgres systems whose timelines are remembered before the first primary says which is ours.
+pub const SYSTEMS_SEEN_MAX: usize = 8;
 /// Body bytes a probe looks at.
 pub const PROBE_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Endpoints of one upstream.

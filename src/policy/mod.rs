@@ -3,4 +3,6 @@
 //! `now` and a seeded generator come in, values go out. That is why they can be simulated.
 
 pub mod balance;
+pub mod health;
 pub mod route;
+pub mod topology;

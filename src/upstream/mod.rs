@@ -5,6 +5,8 @@
 //! `cell` is the only place where control and data plane meet; `registry` finds cells by name.
 
 pub mod cell;
+pub mod effect;
 pub mod endpoint;
 pub mod lease;
 pub mod snapshot;
+pub mod state;

@@ -1,0 +1,74 @@
+//! Everything that can happen to an upstream, and everything it can ask for in return.
+//!
+//! [`crate::upstream::state::UpstreamState`] turns one into the other; the upstream's actor feeds
+//! it events and carries the effects out, in the order given.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::config::upstream::{Health, Upstream};
+use crate::model::event::Event;
+use crate::model::name::Name;
+use crate::model::verdict::Verdict;
+use crate::upstream::endpoint::{Endpoint, Incarnation, RetireReason};
+use crate::upstream::snapshot::Snapshot;
+
+/// What can happen.
+#[derive(Debug, Clone)]
+pub enum StateEvent {
+    /// The configuration of this upstream was loaded again.
+    Configure(Arc<Upstream>),
+    /// A probe has finished.
+    Verdict {
+        /// `host:port` of the endpoint that was asked.
+        endpoint: Name,
+        /// What came out.
+        verdict: Verdict,
+    },
+    /// The host name of an endpoint was looked up.
+    Resolved {
+        /// `host:port`, with the host as configured.
+        endpoint: Name,
+        /// Its address; `None` when it has none. The last known address stays in use then.
+        socket: Option<SocketAddr>,
+    },
+}
+
+/// What is to be done about it. One event's effects come in this order: `Publish`, `Retire`,
+/// `StopProbe`/`StartProbe`/`ProbeNow`, `Record`. A client whose session is cut and who comes back
+/// at once must see the new picture.
+#[derive(Debug)]
+pub enum Effect {
+    /// Swap in this picture.
+    Publish(Box<Snapshot>),
+    /// End every session that began under this incarnation. It is not in the newest picture.
+    Retire {
+        /// The life that ends.
+        incarnation: Arc<Incarnation>,
+        /// `host:port` of the endpoint whose it was.
+        endpoint: Name,
+        /// What its clients are told.
+        reason: RetireReason,
+    },
+    /// Probe this endpoint from now on.
+    StartProbe {
+        /// The endpoint.
+        endpoint: Arc<Endpoint>,
+        /// Where it is.
+        socket: SocketAddr,
+        /// What to ask, and how often.
+        health: Health,
+    },
+    /// Stop probing this endpoint.
+    StopProbe {
+        /// `host:port`.
+        endpoint: Name,
+    },
+    /// Do not wait for the interval: something is going on.
+    ProbeNow {
+        /// `host:port`.
+        endpoint: Name,
+    },
+    /// Tell the journal and the log.
+    Record(Event),
+}

@@ -1,0 +1,282 @@
+//! What follows from a change: the election, who is demoted, whether there is anything to publish.
+
+use std::sync::Arc;
+
+use crate::base::time::Time;
+use crate::config::default;
+use crate::model::event::EventKind;
+use crate::model::flags::Flag;
+use crate::model::name::Name;
+use crate::model::role::{Epoch, Role};
+use crate::policy::balance;
+use crate::policy::topology::{Claim, Election};
+use crate::upstream::effect::Effect;
+use crate::upstream::endpoint::RetireReason;
+use crate::upstream::snapshot::{EndpointView, PickTable, RolesView, Snapshot};
+use crate::upstream::state::entry::{is_standing_equal, no_standing, says_the_same};
+use crate::upstream::state::{Changes, Published, UpstreamState};
+
+impl UpstreamState {
+    /// Works out the new picture and everything that must be done about it.
+    pub(super) fn conclude(&mut self, mut changes: Changes, now: Time) -> Vec<Effect> {
+        self.warm_up(now);
+        let election = self.elect();
+        if let Some(election) = &election {
+            self.demote(election, &mut changes);
+        }
+        let views = self.views(election.as_ref(), now, &mut changes.events);
+        let are_roles_new = self.judge_roles(election.as_ref(), now, &mut changes);
+        let is_starting = !self.entries.iter().any(|entry| entry.is_known());
+        let is_news = changes.is_reconfigured
+            || are_roles_new
+            || is_starting != self.published.is_starting
+            || views.len() != self.published.views.len()
+            || !views
+                .iter()
+                .zip(&self.published.views)
+                .all(|(a, b)| says_the_same(a, b));
+        let mut effects = Vec::new();
+        if is_news {
+            self.published = Published { views, is_starting };
+            let snapshot = self.snapshot();
+            self.generation += 1;
+            effects.push(Effect::Publish(Box::new(snapshot)));
+        }
+        effects.append(&mut changes.retired);
+        effects.append(&mut changes.probes);
+        effects.extend(changes.events.into_iter().map(|kind| self.event(kind, now)));
+        effects
+    }
+
+    /// A newcomer starts with the average latency of the others when it first comes up: with
+    /// nothing it would look like the fastest of all.
+    fn warm_up(&mut self, now: Time) {
+        let decay = self.config.balance.ewma().0;
+        let measured = |entry: &super::Entry| entry.endpoint.latency.micros(now, decay);
+        let known: Vec<f32> = self.entries.iter().filter_map(measured).collect();
+        let average = known.iter().sum::<f32>() / known.len() as f32;
+        for entry in &mut self.entries {
+            if entry.is_warm || !entry.health.is_up() {
+                continue;
+            }
+            entry.is_warm = true;
+            if !known.is_empty() && measured(entry).is_none() {
+                let average = std::time::Duration::from_secs_f32(average.max(0.0) / 1e6);
+                entry.endpoint.latency.seed(average, now);
+            }
+        }
+    }
+
+    fn elect(&mut self) -> Option<Election> {
+        let topology = self.topology.as_mut()?;
+        let claims: Vec<Claim<'_>> = self.entries.iter().map(|entry| entry.claim()).collect();
+        // An endpoint without an address cannot be asked: nobody waits for it.
+        let mut asked = self.entries.iter().filter(|entry| entry.is_probed);
+        let is_settled = asked.all(|entry| entry.heard_at.is_some());
+        Some(topology.elect(&claims, is_settled))
+    }
+
+    /// Ends the sessions of a primary that is none any more: it says so itself, another one is
+    /// verified, or its history is over. That it does not answer is no reason.
+    fn demote(&mut self, election: &Election, changes: &mut Changes) {
+        for (position, (entry, standing)) in
+            self.entries.iter_mut().zip(&election.standings).enumerate()
+        {
+            if election.primary == Some(position) {
+                entry.has_led = true;
+                continue;
+            }
+            let says_replica = entry
+                .evidence
+                .as_ref()
+                .is_some_and(|evidence| evidence.role() == Role::Replica);
+            if entry.has_led
+                && (says_replica || election.primary.is_some() || standing.is_refused())
+            {
+                changes.retired.push(entry.retire(RetireReason::Demoted));
+            }
+        }
+    }
+
+    /// The endpoints as the next picture shows them, and what there is to tell about them.
+    fn views(
+        &self,
+        election: Option<&Election>,
+        now: Time,
+        events: &mut Vec<EventKind>,
+    ) -> Vec<EndpointView> {
+        let has_probe = self.config.health.is_some();
+        let mut standings = election.map(|election| election.standings.iter().cloned());
+        let mut view = |entry: &super::Entry| {
+            let standing = standings.as_mut().and_then(Iterator::next);
+            let mut view = entry.view(standing.unwrap_or_else(no_standing), has_probe, now);
+            let same = |old: &&EndpointView| Arc::ptr_eq(&old.endpoint, &view.endpoint);
+            let old = self.published.views.iter().find(same);
+            if let Some(old) = old.filter(|old| is_standing_equal(old, &view)) {
+                view.since = old.since;
+            }
+            tell(&view, old, events);
+            view
+        };
+        self.entries.iter().map(&mut view).collect()
+    }
+
+    /// Takes the election into the roles. True when they are not what they were.
+    fn judge_roles(
+        &mut self,
+        election: Option<&Election>,
+        now: Time,
+        changes: &mut Changes,
+    ) -> bool {
+        let Some(election) = election else {
+            return self.roles.take().is_some();
+        };
+        let id = |position: usize| self.entries.get(position).map(|e| e.endpoint.id.clone());
+        let primary = election.primary.and_then(id);
+        let flagged = (0..).zip(&election.standings);
+        let split_brain: Vec<Name> = flagged
+            .filter(|(_, standing)| standing.flags.has(Flag::SplitBrain))
+            .filter_map(|(position, _)| id(position))
+            .collect();
+        let before = self.roles.take();
+        // The picture's positions may have moved with the configuration: names are compared.
+        let led = before.as_ref().is_some_and(|roles| roles.primary.is_some());
+        let led_by = self.last_primary.clone().filter(|_| led);
+        let mut roles = RolesView {
+            primary: election.primary,
+            epoch: election.epoch,
+            since: before.as_ref().map_or(now, |roles| roles.since),
+            is_split_brain: election.is_split_brain,
+            last_primary: None,
+        };
+        if led_by != primary {
+            let gap = now.since(roles.since);
+            let lost_for = match (&primary, &self.last_primary) {
+                (Some(_), Some(_)) if led => Some(std::time::Duration::ZERO),
+                (Some(_), Some(_)) => Some(gap),
+                _ => None,
+            };
+            roles.since = now;
+            changes.events.push(EventKind::Primary {
+                from: self.last_primary.clone(),
+                to: primary.clone(),
+                epoch: election.epoch,
+                lost_for,
+            });
+        }
+        if split_brain != self.split_brain {
+            changes.events.push(EventKind::SplitBrain {
+                endpoints: split_brain.clone(),
+            });
+            self.split_brain = split_brain;
+        }
+        self.hunt(
+            &roles,
+            led,
+            before.as_ref().map(|roles| roles.epoch),
+            changes,
+            now,
+        );
+        self.last_primary = primary.or(self.last_primary.take());
+        roles.last_primary = self
+            .last_primary
+            .clone()
+            .filter(|_| roles.primary.is_none());
+        let is_same = before.is_some_and(|before| {
+            (before.primary, before.epoch, before.since)
+                == (roles.primary, roles.epoch, roles.since)
+                && before.is_split_brain == roles.is_split_brain
+                && before.last_primary == roles.last_primary
+        });
+        self.roles = Some(roles);
+        !is_same
+    }
+
+    /// Asks sooner than the interval would: the others when the primary is lost or does not
+    /// answer, and whoever answers while there is none. Nothing is decided by this.
+    fn hunt(
+        &self,
+        roles: &RolesView,
+        led: bool,
+        fence: Option<Epoch>,
+        changes: &mut Changes,
+        now: Time,
+    ) {
+        let Some((heard, has_passed)) = changes.heard else {
+            return;
+        };
+        let is_lost = roles.primary.is_none();
+        let is_shaken = roles.primary == Some(heard) && !has_passed;
+        let is_alarm = is_shaken || (is_lost && (led || fence != Some(roles.epoch)));
+        let is_hunting = is_lost && has_passed && now.since(roles.since) < default::PRIMARY_HUNT;
+        for (position, entry) in self.entries.iter().enumerate() {
+            let is_asked = if position == heard {
+                is_hunting
+            } else {
+                is_alarm
+            };
+            if is_asked && entry.is_probed {
+                changes.probes.push(Effect::ProbeNow {
+                    endpoint: entry.endpoint.id.clone(),
+                });
+            }
+        }
+    }
+
+    /// The picture to publish.
+    fn snapshot(&self) -> Snapshot {
+        let views = &self.published.views;
+        let has_roles = self.roles.is_some();
+        let primary = self.roles.as_ref().and_then(|roles| roles.primary);
+        let is_primary = |at: usize, _: &EndpointView| primary == Some(at);
+        let is_replica = |_: usize, view: &EndpointView| view.role == Role::Replica;
+        Snapshot {
+            config: Arc::clone(&self.config),
+            generation: self.generation,
+            endpoints: views.iter().cloned().collect(),
+            roles: self.roles.clone(),
+            primary: self.table(is_primary),
+            replica: self.table(is_replica),
+            any: self.table(|at, view| !has_roles || is_primary(at, view) || is_replica(at, view)),
+            is_starting: self.published.is_starting,
+        }
+    }
+
+    /// The eligible endpoints that are wanted.
+    fn table(&self, wanted: impl Fn(usize, &EndpointView) -> bool) -> PickTable {
+        let eligible = self
+            .published
+            .views
+            .iter()
+            .enumerate()
+            .filter(|(position, view)| view.flags.is_empty() && wanted(*position, view));
+        let (positions, weights): (Vec<u16>, Vec<u32>) = eligible
+            .filter_map(|(position, view)| Some((u16::try_from(position).ok()?, view.weight)))
+            .unzip();
+        PickTable {
+            positions: positions.into_boxed_slice(),
+            balance: balance::build(self.config.balance, &weights),
+        }
+    }
+}
+
+/// Records another role, and a claim that is refused anew.
+fn tell(view: &EndpointView, old: Option<&EndpointView>, events: &mut Vec<EventKind>) {
+    let endpoint = || view.endpoint.id.clone();
+    let from = old.map_or(Role::Unknown, |old| old.role);
+    if from != view.role {
+        events.push(EventKind::Role {
+            endpoint: endpoint(),
+            from,
+            to: view.role,
+        });
+    }
+    let refusals = [Flag::Fenced, Flag::ForeignLineage, Flag::UnknownLineage];
+    let is_new = |flag: &Flag| view.flags.has(*flag) && old.is_none_or(|old| !old.flags.has(*flag));
+    if view.role == Role::Unknown && refusals.iter().any(is_new) {
+        events.push(EventKind::Refused {
+            endpoint: endpoint(),
+            why: view.why.as_deref().unwrap_or_default().to_owned(),
+        });
+    }
+}

@@ -1,0 +1,184 @@
+//! What is known of one endpoint.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::base::time::Time;
+use crate::config;
+use crate::model::flags::{Flag, Flags};
+use crate::model::verdict::Evidence;
+use crate::policy::health::{Health, Rules};
+use crate::policy::topology::{Claim, Standing};
+use crate::upstream::effect::Effect;
+use crate::upstream::endpoint::{Endpoint, Incarnation};
+use crate::upstream::snapshot::EndpointView;
+
+/// One endpoint of the upstream.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) incarnation: Arc<Incarnation>,
+    pub(super) socket: Option<SocketAddr>,
+    pub(super) weight: u32,
+    /// Without a probe it is assumed up.
+    pub(super) health: Health,
+    /// What it last said about itself.
+    pub(super) evidence: Option<Evidence>,
+    /// When the newest verdict asked.
+    pub(super) heard_at: Option<Time>,
+    /// Verdicts that asked before this speak of another time or another node.
+    heard_from: Time,
+    /// Its host name was looked up once, with whatever result.
+    pub(super) is_looked_up: bool,
+    pub(super) is_probed: bool,
+    /// It was the primary in its current incarnation.
+    pub(super) has_led: bool,
+    /// It has had its turn to start with the average latency of the others.
+    pub(super) is_warm: bool,
+    /// What the probe said that took it down.
+    pub(super) down_why: Option<Arc<str>>,
+}
+
+/// The thresholds of a probe's settings.
+pub(super) fn rules(health: &config::upstream::Health) -> Rules {
+    Rules {
+        rise: health.rise,
+        fall: health.fall,
+        start_period: health.start_period,
+    }
+}
+
+impl Entry {
+    pub(super) fn new(
+        configured: &config::upstream::Endpoint,
+        has_probe: bool,
+        now: Time,
+    ) -> Entry {
+        Entry {
+            endpoint: Arc::new(Endpoint::new(configured.address.clone())),
+            incarnation: Arc::new(Incarnation::default()),
+            socket: configured.address.literal(),
+            weight: configured.weight,
+            health: health(has_probe, now),
+            evidence: None,
+            heard_at: None,
+            heard_from: now,
+            is_looked_up: false,
+            is_probed: false,
+            has_led: false,
+            is_warm: false,
+            down_why: None,
+        }
+    }
+
+    /// Another node may be behind its address now: nothing is known of it.
+    pub(super) fn forget(&mut self, now: Time) {
+        self.health = health(self.is_probed, now);
+        self.evidence = None;
+        self.heard_at = None;
+        self.heard_from = now;
+        self.down_why = None;
+    }
+
+    /// Whether a verdict that asked then tells anything new.
+    pub(super) fn is_news(&self, asked_at: Time) -> bool {
+        asked_at >= self.heard_from && self.heard_at.is_none_or(|heard_at| asked_at > heard_at)
+    }
+
+    /// Whether there is nothing left to wait for: a verdict, or what takes its place.
+    pub(super) fn is_known(&self) -> bool {
+        let has_address = self.socket.is_some();
+        self.heard_at.is_some()
+            || (self.is_looked_up && !has_address)
+            || (has_address && !self.is_probed)
+    }
+
+    pub(super) fn claim(&self) -> Claim<'_> {
+        Claim {
+            endpoint: &self.endpoint.id,
+            is_healthy: self.health.is_up(),
+            evidence: self.evidence.as_ref(),
+        }
+    }
+
+    /// How it looks in the next picture. `since` is filled in later.
+    pub(super) fn view(&self, standing: Standing, has_probe: bool, now: Time) -> EndpointView {
+        let is_undecided = has_probe && !self.health.is_known();
+        let is_down = has_probe && self.health.is_known() && !self.health.is_up();
+        // A refused history matters more than a failed probe: it stays when the probe passes.
+        let shows_probe = is_down && !standing.is_refused();
+        EndpointView {
+            endpoint: Arc::clone(&self.endpoint),
+            incarnation: Arc::clone(&self.incarnation),
+            socket: self.socket,
+            weight: self.weight,
+            role: standing.role,
+            epoch: standing.epoch,
+            is_healthy: self.health.is_up(),
+            flags: standing
+                .flags
+                .with_if(Flag::Unresolved, self.socket.is_none())
+                .with_if(Flag::NoVerdict, is_undecided)
+                .with_if(Flag::ProbeFailed, is_down)
+                .with_if(Flag::Draining, self.weight == 0),
+            since: now,
+            why: match &self.down_why {
+                Some(why) if shows_probe => Some(Arc::clone(why)),
+                _ => standing.why.map(Arc::from),
+            },
+        }
+    }
+
+    pub(super) fn start_probe(
+        &mut self,
+        health: Option<&config::upstream::Health>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let (Some(socket), Some(health)) = (self.socket, health) {
+            self.is_probed = true;
+            effects.push(Effect::StartProbe {
+                endpoint: Arc::clone(&self.endpoint),
+                socket,
+                health: health.clone(),
+            });
+        }
+    }
+
+    pub(super) fn stop_probe(&mut self, effects: &mut Vec<Effect>) {
+        if std::mem::take(&mut self.is_probed) {
+            effects.push(Effect::StopProbe {
+                endpoint: self.endpoint.id.clone(),
+            });
+        }
+    }
+}
+
+fn health(has_probe: bool, now: Time) -> Health {
+    if has_probe {
+        Health::unknown(now)
+    } else {
+        Health::assumed_up(now)
+    }
+}
+
+/// Whether two views say the same to whoever routes or looks.
+pub(super) fn says_the_same(a: &EndpointView, b: &EndpointView) -> bool {
+    Arc::ptr_eq(&a.endpoint, &b.endpoint)
+        && Arc::ptr_eq(&a.incarnation, &b.incarnation)
+        && (a.socket, a.weight, a.epoch) == (b.socket, b.weight, b.epoch)
+        && is_standing_equal(a, b)
+        && a.why == b.why
+}
+
+/// Whether health, role and flags are as they were: then `since` stays.
+pub(super) fn is_standing_equal(a: &EndpointView, b: &EndpointView) -> bool {
+    (a.is_healthy, a.role, a.flags) == (b.is_healthy, b.role, b.flags)
+}
+
+/// An endpoint without roles has nothing of that kind against it.
+pub(super) fn no_standing() -> Standing {
+    Standing {
+        flags: Flags::NONE,
+        ..Standing::default()
+    }
+}
