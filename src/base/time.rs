@@ -98,6 +98,32 @@ impl fmt::Display for Rfc3339 {
     }
 }
 
+/// Prints a wall-clock time as HTTP does: `Sat, 21 Nov 2026 01:00:03 GMT` (RFC 9110 §5.6.7).
+pub struct ImfFixdate(pub SystemTime);
+
+impl fmt::Display for ImfFixdate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+        const DAYS: &str = "ThuFriSatSunMonTueWed";
+        let since = since_epoch(self.0).as_secs();
+        let (days, second) = (since / 86_400, since % 86_400);
+        let (year, month, day) = civil_from_days(days);
+        let name_of = |names: &'static str, index: u64| {
+            let start = usize::try_from(index).unwrap_or(0) * 3;
+            names.get(start..start + 3).unwrap_or("")
+        };
+        write!(
+            f,
+            "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
+            name_of(DAYS, days % 7),
+            name_of(MONTHS, month - 1),
+            second / 3600,
+            second / 60 % 60,
+            second % 60
+        )
+    }
+}
+
 /// The date of a day counted from 1970-01-01, in the proleptic Gregorian calendar: the year is
 /// shifted to begin in March, so that the leap day is the last one of a 400-year era.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
@@ -130,6 +156,18 @@ mod tests {
         ] {
             let at = UNIX_EPOCH + Duration::from_secs(seconds);
             assert_eq!(Rfc3339(at).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn http_dates_print_known_moments() {
+        for (seconds, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (1_795_219_203, "Sat, 21 Nov 2026 00:00:03 GMT"),
+        ] {
+            let at = UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(ImfFixdate(at).to_string(), text);
         }
     }
 

@@ -29,6 +29,11 @@ pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CLIENT_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 /// One request line, and one field line (HAProxy's buffer and ALB's line limit).
 pub const HEAD_LINE_BYTES_MAX: usize = 16 * 1024;
+/// After the last answer of a connection, read away what the client still sends for this long
+/// (nginx `lingering_timeout` is 5 s between reads; this is a total).
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// And at most this much.
+pub const LINGER_BYTES_MAX: usize = 1024 * 1024;
 /// A whole message head (ALB, Envoy).
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Fields in a message head (Envoy, HAProxy).

@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::base::time::Time;
 use crate::config::listener::Protocol;
+use crate::proxy::http;
 use crate::proxy::listener::LocalListener;
 use crate::proxy::worker::Worker;
 
@@ -30,8 +31,9 @@ pub async fn serve(
 ) {
     let table = listener.table(&worker);
     match &table.picture.config.protocol {
-        Protocol::Http(_) => {}
+        Protocol::Http(settings) => {
+            http::serve::serve(stream, info.client, settings, &worker, &listener).await;
+        }
         Protocol::Tcp(_) | Protocol::Postgres(_) | Protocol::Redis(_) => {}
     }
-    drop((stream, info));
 }

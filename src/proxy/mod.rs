@@ -7,6 +7,7 @@
 pub mod alarm;
 pub mod buffers;
 pub mod connection;
+pub mod error;
 pub mod http;
 pub mod listener;
 pub mod worker;

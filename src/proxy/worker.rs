@@ -16,6 +16,9 @@ use crate::model::name::Name;
 use crate::model::role::WantedRole;
 use crate::proxy::alarm::{Alarms, SWEEP_INTERVAL};
 use crate::proxy::buffers::Buffers;
+use crate::proxy::http::heads::Heads;
+use crate::proxy::http::pool::Pool;
+use crate::proxy::http::text::{HttpDate, RequestId};
 use crate::upstream::cell::UpstreamCell;
 use crate::upstream::lease::{Lease, Tried};
 use crate::upstream::snapshot::Snapshot;
@@ -33,6 +36,11 @@ pub struct Worker {
     pub buffers: Rc<Buffers>,
     /// Its connections.
     pub tasks: Tasks,
+    /// Parsed heads, lent for one message.
+    pub heads: Rc<Heads>,
+    /// Its idle upstream connections.
+    pub pool: Pool,
+    date: RefCell<HttpDate>,
     swept_at: Cell<Time>,
     upstreams: RefCell<HashMap<Name, Rc<LocalUpstream>>>,
 }
@@ -54,6 +62,9 @@ impl Worker {
             alarms: Rc::default(),
             buffers: Rc::default(),
             tasks,
+            heads: Rc::default(),
+            pool: Pool::default(),
+            date: RefCell::default(),
             swept_at: Cell::new(time::now()),
             upstreams: RefCell::default(),
         }
@@ -62,6 +73,19 @@ impl Worker {
     /// The moment of the last sweep: at most [`SWEEP_INTERVAL`] old, and free. Deadlines start here.
     pub fn recently(&self) -> Time {
         self.swept_at.get()
+    }
+
+    /// The time of day for `Date` fields; made anew at most once a second.
+    pub fn date(&self) -> HttpDate {
+        let mut date = self.date.borrow_mut();
+        date.refresh(self.recently());
+        *date
+    }
+
+    /// A new request id: 32 hexadecimal digits. It need not be secret, only distinct.
+    pub fn request_id(&self) -> RequestId {
+        let mut rng = self.rng.borrow_mut();
+        RequestId::from_bits(rng.bits(), rng.bits())
     }
 
     /// This worker's view of an upstream. A reload that replaces the cell replaces the view.
@@ -93,6 +117,7 @@ impl Worker {
             let now = time::now();
             self.swept_at.set(now);
             self.alarms.sweep(now);
+            self.pool.sweep(now);
             self.forget_unused();
         }
     }

@@ -1,13 +1,24 @@
 //! HTTP: our own HTTP/1 wire path.
 //!
-//! Read `serve` (one client connection), then `exchange` (one request), then `forward` (its
-//! attempts). Under them: the codec (`h1`), heads as they are sent on (`headers`), answers we make
-//! (`reply`), idle upstream connections (`pool`).
+//! Read `serve` (one client connection), then `exchange` (one request), `forward` (its attempts)
+//! and `respond` (the way back). `h1` is the codec, `headers` writes heads as they are sent on,
+//! `reply` makes answers of our own, `wire` reads and writes under an alarm.
 
+pub mod attempt;
+pub mod body;
+pub mod client;
+pub mod exchange;
+pub mod forward;
 pub mod h1;
 pub mod headers;
+pub mod heads;
 pub mod pool;
 pub mod reply;
+pub mod respond;
+pub mod serve;
+pub mod text;
+pub mod upgrade;
+pub mod wire;
 
 #[cfg(test)]
 mod rebuilt;

@@ -1,0 +1,145 @@
+//! One attempt on one endpoint: a pooled or new connection, the request, the head of its answer.
+
+use std::rc::Rc;
+
+use tokio::net::TcpStream;
+
+use crate::base::time::{self, Time};
+use crate::io::net::dial::{self, DialOptions, dial};
+use crate::model::failure::FailureKind;
+use crate::proxy::alarm::{Alarm, Rung};
+use crate::proxy::error::{ProxyError, Replay};
+use crate::proxy::http::body::Pace;
+use crate::proxy::http::client::make_room;
+use crate::proxy::http::h1::head::Progress;
+use crate::proxy::http::h1::request::Method;
+use crate::proxy::http::h1::response::ResponseHead;
+use crate::proxy::http::wire::{self, Received, Stop};
+use crate::proxy::worker::Worker;
+use crate::upstream::lease::Lease;
+
+/// A connection to the leased endpoint.
+#[derive(Debug)]
+pub struct Upstream {
+    /// The socket.
+    pub stream: TcpStream,
+    /// It has carried another exchange before: the endpoint may have closed it meanwhile.
+    pub is_reused: bool,
+}
+
+/// A response head with what was read behind it.
+#[derive(Debug)]
+pub struct Answer {
+    /// When its first byte was there.
+    pub first_byte_at: Time,
+    /// The bytes, head first.
+    pub received: Received,
+}
+
+/// Takes an idle connection, or makes a new one.
+///
+/// # Errors
+/// `ConnectFailed` or `ConnectTimeout`: nothing was sent.
+pub async fn connect(
+    lease: &Lease,
+    worker: &Rc<Worker>,
+    is_fresh_wanted: bool,
+) -> Result<Upstream, ProxyError> {
+    if !is_fresh_wanted && let Some(stream) = worker.pool.checkout(lease) {
+        return Ok(Upstream {
+            stream,
+            is_reused: true,
+        });
+    }
+    let timeout = lease.snapshot().config.connect_timeout;
+    // Boxed, because it is rare and would make every exchange larger.
+    let dialled = Box::pin(dial(lease.socket(), timeout, DialOptions::PLAIN)).await;
+    dialled
+        .map(|stream| Upstream {
+            stream,
+            is_reused: false,
+        })
+        .map_err(|error| {
+            tracing::debug!(endpoint = %lease.endpoint().id, %error, "cannot connect");
+            ProxyError::upstream(dial::failure(&error), Replay::Always)
+        })
+}
+
+/// Waits for the head of the final answer or of an interim one (1xx).
+///
+/// # Errors
+/// The endpoint closed, was silent for too long, or sent what is not HTTP.
+pub async fn read_head<R>(
+    stream: &mut R,
+    head: &mut ResponseHead,
+    method: Method,
+    ahead: Option<Received>,
+    alarm: &Alarm,
+    worker: &Rc<Worker>,
+) -> Result<Answer, ProxyError>
+where
+    R: tokio::io::AsyncRead + Unpin,
+{
+    head.reset();
+    let mut received = match ahead {
+        Some(ahead) if !ahead.is_empty() => ahead,
+        _ => wire::receive(stream, alarm, &worker.buffers)
+            .await
+            .map_err(read_error)?,
+    };
+    if received.is_empty() {
+        return Err(ProxyError::upstream(
+            FailureKind::UpstreamReset,
+            Replay::IfIdempotent,
+        ));
+    }
+    let first_byte_at = time::now();
+    loop {
+        match head.parse(received.bytes(), method) {
+            Ok(Progress::Complete) => {
+                return Ok(Answer {
+                    first_byte_at,
+                    received,
+                });
+            }
+            Ok(Progress::Partial) => {}
+            Err(error) => {
+                tracing::debug!(reason = error.as_str(), "refused response head");
+                return Err(ProxyError::upstream(
+                    FailureKind::UpstreamProtocol,
+                    Replay::Never,
+                ));
+            }
+        }
+        make_room(&mut received);
+        let count = wire::receive_more(stream, alarm, &mut received)
+            .await
+            .map_err(read_error)?;
+        if count == 0 {
+            return Err(ProxyError::upstream(
+                FailureKind::UpstreamReset,
+                Replay::Never,
+            ));
+        }
+    }
+}
+
+/// What a stop before the answer's head means.
+pub fn read_error(stop: Stop) -> ProxyError {
+    match stop {
+        Stop::Rung(Rung::Deadline) => {
+            ProxyError::upstream(FailureKind::FirstByteTimeout, Replay::Never)
+        }
+        Stop::Rung(Rung::Drain) => ProxyError::upstream(FailureKind::Draining, Replay::Never),
+        Stop::Rung(Rung::Retired(reason)) => ProxyError::upstream(reason.failure(), Replay::Never),
+        Stop::Broken(_) => ProxyError::upstream(FailureKind::UpstreamReset, Replay::IfIdempotent),
+    }
+}
+
+/// The pace at which an endpoint has to begin its answer.
+pub fn first_byte_pace(lease: &Lease, until: Time) -> Pace {
+    Pace {
+        idle: lease.snapshot().config.first_byte_timeout,
+        until,
+    }
+}

@@ -1,0 +1,196 @@
+//! Carrying a body from one side to the other, however each side frames it.
+//!
+//! What was read is decoded in place and written from the same buffer: a chunk size goes into the
+//! consumed bytes in front of the payload. Nothing is buffered whole, and the reader never runs
+//! ahead of the writer.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::base::time::Time;
+use crate::proxy::alarm::Alarm;
+use crate::proxy::http::h1::body::{BodyError, BodyReader, frame_chunk};
+use crate::proxy::http::wire::{self, Received, Stop};
+use crate::proxy::worker::Worker;
+
+/// The end of a chunked body whose trailers follow, and the end of those.
+const LAST_CHUNK_SIZE: &[u8] = b"0\r\n";
+
+/// How a body is written to the side it goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// As it is: its length was announced, or the end of the connection ends it.
+    Raw,
+    /// In chunks.
+    Chunked,
+}
+
+/// Why a body did not get through.
+#[derive(Debug)]
+pub enum BodyEnd {
+    /// The reading side broke or fell silent.
+    Read(Stop),
+    /// The reading side framed it wrongly, or closed in the middle of it.
+    Framing(BodyError),
+    /// The writing side broke or does not take it.
+    Write(Stop),
+}
+
+/// How fast a body has to move, and by when all must be over.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Between two movements.
+    pub idle: Duration,
+    /// The end of the whole exchange.
+    pub until: Time,
+}
+
+impl Pace {
+    /// Gives the alarm the deadline that holds from now on.
+    pub fn moved(&self, alarm: &Alarm, worker: &Worker) {
+        alarm.set_deadline(worker.recently().after(self.idle).min(self.until));
+    }
+}
+
+/// One body on its way.
+#[derive(Debug)]
+pub struct Body {
+    reader: BodyReader,
+    encoding: Encoding,
+    /// Payload bytes that went through.
+    pub bytes: u64,
+}
+
+/// The bytes to write for what was read: a piece of the buffer, then trailers.
+#[derive(Debug)]
+pub struct Piece {
+    range: std::ops::Range<usize>,
+    trailer: Vec<u8>,
+}
+
+impl Piece {
+    /// The two parts, in order.
+    pub fn parts<'a>(&'a self, received: &'a Received) -> [&'a [u8]; 2] {
+        [
+            received.buffer.get(self.range.clone()).unwrap_or_default(),
+            &self.trailer,
+        ]
+    }
+}
+
+impl Body {
+    /// A body that begins.
+    pub fn new(reader: BodyReader, encoding: Encoding) -> Body {
+        Body {
+            reader,
+            encoding,
+            bytes: 0,
+        }
+    }
+
+    /// Whether the whole body went through.
+    pub fn is_done(&self) -> bool {
+        self.reader.is_done()
+    }
+
+    /// Decodes what is unread in `received` and says what to write for it.
+    ///
+    /// # Errors
+    /// The framing is wrong.
+    pub fn advance(&mut self, received: &mut Received) -> Result<Piece, BodyError> {
+        let start = received.unread.start;
+        let region = received
+            .buffer
+            .get_mut(received.unread.clone())
+            .unwrap_or_default();
+        let progress = self.reader.read(region)?;
+        received.advance(progress.consumed);
+        self.bytes += progress.payload.len() as u64;
+        let payload = start + progress.payload.start..start + progress.payload.end;
+        match self.encoding {
+            Encoding::Raw => Ok(Piece {
+                range: payload,
+                trailer: Vec::new(),
+            }),
+            Encoding::Chunked => Ok(self.frame(received, payload, progress.is_done)),
+        }
+    }
+
+    /// The end of the stream: the end of a body without a length, an error in any other.
+    ///
+    /// # Errors
+    /// The body is truncated.
+    pub fn finish(&mut self) -> Result<&'static [u8], BodyError> {
+        self.reader.finish()?;
+        Ok(if self.encoding == Encoding::Chunked {
+            b"0\r\n\r\n"
+        } else {
+            b""
+        })
+    }
+
+    fn frame(
+        &self,
+        received: &mut Received,
+        payload: std::ops::Range<usize>,
+        is_last: bool,
+    ) -> Piece {
+        let kept = self.reader.trailers();
+        let mut trailer = Vec::new();
+        if is_last && !kept.is_empty() {
+            for part in [LAST_CHUNK_SIZE, kept, b"\r\n"] {
+                trailer.extend_from_slice(part);
+            }
+        }
+        let is_last = is_last && trailer.is_empty();
+        // There is always room: `wire` keeps some before and behind what it reads.
+        let range = frame_chunk(&mut received.buffer, payload, is_last).unwrap_or_default();
+        Piece { range, trailer }
+    }
+
+    /// Carries the rest of the body. `received` holds what was read already, and afterwards what
+    /// was read beyond the body.
+    ///
+    /// # Errors
+    /// See [`BodyEnd`].
+    pub async fn carry<R, W>(
+        &mut self,
+        from: &mut R,
+        to: &mut W,
+        received: &mut Option<Received>,
+        alarm: &Alarm,
+        worker: &Rc<Worker>,
+        pace: Pace,
+    ) -> Result<(), BodyEnd>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        while !self.is_done() {
+            pace.moved(alarm, worker);
+            let mut fresh = match received.take() {
+                Some(left) if !left.is_empty() => left,
+                _ => wire::receive(from, alarm, &worker.buffers)
+                    .await
+                    .map_err(BodyEnd::Read)?,
+            };
+            if fresh.is_empty() {
+                let tail = self.finish().map_err(BodyEnd::Framing)?;
+                return wire::send(to, alarm, [tail, &[], &[]])
+                    .await
+                    .map_err(BodyEnd::Write);
+            }
+            let piece = self.advance(&mut fresh).map_err(BodyEnd::Framing)?;
+            let [bytes, trailer] = piece.parts(&fresh);
+            wire::send(to, alarm, [bytes, trailer, &[]])
+                .await
+                .map_err(BodyEnd::Write)?;
+            if !fresh.is_empty() {
+                *received = Some(fresh);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! The client's side of one HTTP/1 connection: request heads in, answers out.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::config::default;
+use crate::config::listener::HttpListener;
+use crate::model::failure::FailureKind;
+use crate::proxy::alarm::{Alarm, Rung};
+use crate::proxy::http::h1::head::{HeadError, Progress};
+use crate::proxy::http::h1::request::RequestHead;
+use crate::proxy::http::wire::{self, Received, Stop};
+use crate::proxy::worker::Worker;
+
+/// One client connection.
+#[derive(Debug)]
+pub struct Client {
+    /// The socket.
+    pub stream: TcpStream,
+    /// The other end.
+    pub address: SocketAddr,
+    /// Rings for both sides of this connection.
+    pub alarm: Alarm,
+    /// Bytes that came in behind the last request: the next one, pipelined.
+    pub ahead: Option<Received>,
+}
+
+/// Why there is no next request.
+#[derive(Debug)]
+pub enum NoRequest {
+    /// The client has nothing more to ask, or was idle too long, or the process drains.
+    Done,
+    /// The head is refused.
+    Refused(HeadError),
+    /// The head did not arrive in time.
+    Late,
+}
+
+impl Client {
+    /// Waits for the first bytes of the next request. Until they come the connection is idle and
+    /// owns no buffer. `None`: the client has nothing more to ask, was idle for too long, or the
+    /// process drains.
+    pub async fn first_bytes(
+        &mut self,
+        idle_for: Duration,
+        worker: &Rc<Worker>,
+    ) -> Option<Received> {
+        if let Some(ahead) = self.ahead.take() {
+            return Some(ahead);
+        }
+        self.alarm.set_deadline(worker.recently().after(idle_for));
+        self.alarm.set_idle(true);
+        let received = wire::receive(&mut self.stream, &self.alarm, &worker.buffers)
+            .await
+            .ok()?;
+        self.alarm.set_idle(false);
+        (!received.is_empty()).then_some(received)
+    }
+
+    /// Reads on until the head is complete; from its first byte on that may take only so long.
+    ///
+    /// # Errors
+    /// See [`NoRequest`].
+    pub async fn read_head(
+        &mut self,
+        head: &mut RequestHead,
+        received: &mut Received,
+        settings: &HttpListener,
+        worker: &Rc<Worker>,
+    ) -> Result<(), NoRequest> {
+        head.reset();
+        let mut is_deadline_set = false;
+        loop {
+            match head.parse(received.bytes()) {
+                Ok(Progress::Complete) => return Ok(()),
+                Ok(Progress::Partial) => {}
+                Err(error) => return Err(NoRequest::Refused(error)),
+            }
+            if !is_deadline_set {
+                let deadline = worker.recently().after(settings.request_head_timeout);
+                self.alarm.set_deadline(deadline);
+                is_deadline_set = true;
+            }
+            make_room(received);
+            match wire::receive_more(&mut self.stream, &self.alarm, received).await {
+                Ok(0) => return Err(NoRequest::Done),
+                Ok(_) => {}
+                Err(Stop::Rung(Rung::Deadline)) => return Err(NoRequest::Late),
+                Err(_) => return Err(NoRequest::Done),
+            }
+        }
+    }
+
+    /// Writes a locally made answer.
+    ///
+    /// # Errors
+    /// The client is gone, or does not read.
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), FailureKind> {
+        let parts = [bytes, &[], &[]];
+        wire::send(&mut self.stream, &self.alarm, parts)
+            .await
+            .map_err(client_failure)
+    }
+
+    /// Closes so that the last answer arrives: says that nothing more comes, then reads away for a
+    /// moment what the client still sends. A close with unread bytes would reset the connection
+    /// and could destroy the answer on its way (RFC 9112 §9.6).
+    pub async fn close(mut self, worker: &Rc<Worker>) {
+        use tokio::io::AsyncWriteExt;
+        self.alarm
+            .set_deadline(worker.recently().after(default::LINGER_TIMEOUT));
+        drop(self.ahead.take());
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let mut allowance = default::LINGER_BYTES_MAX;
+        while let Ok(received) = wire::receive(&mut self.stream, &self.alarm, &worker.buffers).await
+        {
+            let count = received.bytes().len();
+            if count == 0 || count > allowance {
+                return;
+            }
+            allowance -= count;
+        }
+    }
+}
+
+/// What a stop on the client's side means for the exchange.
+pub fn client_failure(stop: Stop) -> FailureKind {
+    match stop {
+        Stop::Rung(Rung::Deadline) => FailureKind::IdleTimeout,
+        Stop::Rung(Rung::Drain) => FailureKind::Draining,
+        Stop::Rung(Rung::Retired(reason)) => reason.failure(),
+        Stop::Broken(_) => FailureKind::ClientGone,
+    }
+}
+
+/// Moves unread bytes to the front of their buffer when they have come close to its end, so that
+/// a whole head always has room.
+pub fn make_room(received: &mut Received) {
+    let room = received.buffer.len().saturating_sub(received.unread.end);
+    if room < default::HEAD_BYTES_MAX && received.unread.start > wire::ROOM_BEFORE {
+        let length = received.unread.len();
+        received
+            .buffer
+            .copy_within(received.unread.clone(), wire::ROOM_BEFORE);
+        received.unread = wire::ROOM_BEFORE..wire::ROOM_BEFORE + length;
+    }
+}

@@ -1,0 +1,107 @@
+//! One request with its response: what is fixed when the head has been read, and holds to the end.
+
+use std::rc::Rc;
+
+use crate::base::time::Time;
+use crate::proxy::buffers::SmallBuffer;
+use crate::proxy::http::h1::request::{Framing, Method, RequestHead};
+use crate::proxy::http::headers::{RequestEdit, write_request};
+use crate::proxy::http::text::{ClientIp, RequestId};
+use crate::proxy::http::wire::Received;
+use crate::proxy::listener::LocalRoute;
+use crate::proxy::worker::Worker;
+
+/// A request body of at most this many bytes that has arrived together with its head is sent with
+/// it, and can be sent again.
+const BODY_WITH_HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// One exchange. The route is held to its end, so a reload never changes rules midway.
+#[derive(Debug)]
+pub struct Exchange {
+    /// For logs of all sides.
+    pub id: RequestId,
+    /// When the head was complete.
+    pub started_at: Time,
+    /// When the whole exchange must be over.
+    pub until: Time,
+    /// The method.
+    pub method: Method,
+    /// The client's minor version.
+    pub client_minor: u8,
+    /// The client wants to go on afterwards.
+    pub is_keep_alive: bool,
+    /// The client asks for another protocol.
+    pub has_upgrade: bool,
+    /// What of the body is still to be read from the client.
+    pub body: Framing,
+    /// The request as it is sent on: the head, and the body where that is small.
+    pub bytes: SmallBuffer,
+    /// The route that took it.
+    pub route: Rc<LocalRoute>,
+}
+
+impl Exchange {
+    /// Fixes everything about a request and writes it as it will be sent on. Takes the head off
+    /// `received`, and the body where it has arrived whole.
+    pub fn begin(
+        head: &RequestHead,
+        received: &mut Received,
+        started_at: Time,
+        route: Rc<LocalRoute>,
+        client_ip: ClientIp,
+        worker: &Rc<Worker>,
+    ) -> Exchange {
+        let id = worker.request_id();
+        let mut bytes = worker.buffers.lend_small();
+        let edit = RequestEdit {
+            client_ip: client_ip.as_str(),
+            proto: "http",
+            request_id: id.as_str(),
+            host_default: &route.upstream.cell.name,
+            is_upgrade_forwarded: true,
+            is_close: false,
+        };
+        write_request(&mut bytes, received.bytes(), head, &edit);
+        received.advance(head.length);
+        let until = route
+            .route
+            .timeout
+            .map_or(Time::NEVER, |timeout| started_at.after(timeout));
+        let mut exchange = Exchange {
+            id,
+            started_at,
+            until,
+            method: head.method,
+            client_minor: head.minor,
+            is_keep_alive: head.is_keep_alive,
+            has_upgrade: head.has_upgrade,
+            body: head.framing,
+            bytes,
+            route,
+        };
+        if !head.has_expect_continue {
+            exchange.take_small_body(received);
+        }
+        exchange
+    }
+
+    /// Whether nothing of the request is left with the client: it can be sent again.
+    pub fn is_whole(&self) -> bool {
+        !self.body.has_body()
+    }
+
+    fn take_small_body(&mut self, received: &mut Received) {
+        let Framing::Length(length) = self.body else {
+            return;
+        };
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        if length > BODY_WITH_HEAD_BYTES_MAX {
+            return;
+        }
+        if let Some(body) = received.bytes().get(..length) {
+            self.bytes.extend_from_slice(body);
+            self.body = Framing::None;
+            received.advance(length);
+        }
+    }
+}

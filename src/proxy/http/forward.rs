@@ -1,0 +1,369 @@
+//! The loop over attempts: pick, connect, send, read the answer's head; or again elsewhere.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+
+use crate::base::time;
+use crate::config::default;
+use crate::model::failure::FailureKind;
+use crate::model::role::WantedRole;
+use crate::proxy::error::{ProxyError, Replay, Side};
+use crate::proxy::http::attempt::{Upstream, connect, first_byte_pace};
+use crate::proxy::http::body::{Body, BodyEnd, Encoding, Pace};
+use crate::proxy::http::client::Client;
+use crate::proxy::http::exchange::Exchange;
+use crate::proxy::http::h1::body::BodyReader;
+use crate::proxy::http::h1::request::Framing;
+use crate::proxy::http::respond::{Answered, Way};
+use crate::proxy::http::wire::{self, Received};
+use crate::proxy::worker::Worker;
+use crate::upstream::endpoint::Outcome;
+use crate::upstream::lease::{Lease, Tried};
+
+/// What came of an exchange, and on which endpoint.
+pub struct Forwarded {
+    /// The answer that the client got from the endpoint.
+    pub answered: Answered,
+    /// The endpoint, leased until this is dropped.
+    pub lease: Lease,
+    /// Its connection.
+    pub upstream: Upstream,
+    /// How many attempts it took.
+    pub attempts: u32,
+}
+
+/// An exchange for which the client got nothing yet.
+pub struct NotForwarded {
+    /// Why.
+    pub error: ProxyError,
+    /// The last endpoint tried.
+    pub lease: Option<Lease>,
+    /// How many attempts were made.
+    pub attempts: u32,
+}
+
+/// One exchange on its way through attempts.
+struct Attempts<'a> {
+    exchange: &'a Exchange,
+    worker: &'a Rc<Worker>,
+    tried: Tried,
+    count: u32,
+    failed: Option<(ProxyError, Lease)>,
+}
+
+/// Forwards the exchange and relays its answer.
+///
+/// # Errors
+/// When no attempt led to an answer; the client still waits for one.
+pub async fn forward(
+    client: &mut Client,
+    exchange: &Exchange,
+    worker: &Rc<Worker>,
+) -> Result<Forwarded, NotForwarded> {
+    let mut attempts = Attempts {
+        exchange,
+        worker,
+        tried: Tried::default(),
+        count: 0,
+        failed: None,
+    };
+    loop {
+        let lease = match attempts.next_lease(client).await {
+            Ok(lease) => lease,
+            Err(error) => return Err(attempts.give_up(error)),
+        };
+        let error = match attempts.on_endpoint(client, &lease).await {
+            Ok((answered, upstream)) => {
+                let attempts = attempts.count;
+                return Ok(Forwarded {
+                    answered,
+                    lease,
+                    upstream,
+                    attempts,
+                });
+            }
+            Err(error) => error,
+        };
+        if error.side == Side::Upstream {
+            lease.observe(Outcome::Failed(error.kind), time::now());
+            exchange
+                .route
+                .upstream
+                .cell
+                .kick(&lease.endpoint().id, error.kind);
+        }
+        let may_retry = attempts.may_retry(error);
+        attempts.failed = Some((error, lease));
+        if !may_retry {
+            return Err(attempts.give_up(error));
+        }
+    }
+}
+
+impl Attempts<'_> {
+    /// An endpoint that was not tried yet. While the upstream has just started and has no verdict,
+    /// the request waits for one.
+    async fn next_lease(&mut self, client: &Client) -> Result<Lease, ProxyError> {
+        let upstream = &self.exchange.route.upstream;
+        let pick = |tried: &Tried, now| {
+            upstream.pick(
+                WantedRole::Any,
+                tried,
+                now,
+                &mut self.worker.rng.borrow_mut(),
+            )
+        };
+        let mut picked = pick(&self.tried, self.exchange.started_at);
+        if picked.is_none() && self.count == 0 && upstream.snapshot().is_starting {
+            let until = self.exchange.started_at.after(default::HOLD_STARTING);
+            client.alarm.set_deadline(until.min(self.exchange.until));
+            let mut changes = upstream.cell.snapshot.changes();
+            while picked.is_none() && upstream.snapshot().is_starting {
+                tokio::select! {
+                    _ = client.alarm.rung() => break,
+                    changed = changes.changed() => if changed.is_err() { break },
+                }
+                picked = pick(&self.tried, time::now());
+            }
+        }
+        let lease = picked.ok_or_else(|| match &self.failed {
+            Some((error, _)) => *error,
+            None => ProxyError::local(FailureKind::NoEligibleEndpoint),
+        })?;
+        self.tried.add(lease.position());
+        self.count += 1;
+        Ok(lease)
+    }
+
+    fn may_retry(&self, error: ProxyError) -> bool {
+        let is_safe = match error.replay {
+            Replay::Always => true,
+            Replay::IfIdempotent => {
+                self.exchange.method.is_idempotent() && self.exchange.is_whole()
+            }
+            Replay::Never => false,
+        };
+        is_safe
+            && self.count <= self.exchange.route.route.retry.attempts
+            && time::now() < self.exchange.until
+    }
+
+    fn give_up(self, error: ProxyError) -> NotForwarded {
+        NotForwarded {
+            error,
+            lease: self.failed.map(|(_, lease)| lease),
+            attempts: self.count,
+        }
+    }
+
+    /// One attempt. A pooled connection that turns out to be closed is replaced once by a new one
+    /// to the same endpoint: that says nothing about the endpoint.
+    async fn on_endpoint(
+        &self,
+        client: &mut Client,
+        lease: &Lease,
+    ) -> Result<(Answered, Upstream), ProxyError> {
+        let mut upstream = connect(lease, self.worker, false).await?;
+        loop {
+            let result = if self.exchange.is_whole() {
+                self.send_whole(client, lease, &mut upstream).await
+            } else {
+                Box::pin(self.stream(client, lease, &mut upstream)).await
+            };
+            match result {
+                Ok(answered) => return Ok((answered, upstream)),
+                Err(error) => {
+                    let is_stale = upstream.is_reused
+                        && error.kind == FailureKind::UpstreamReset
+                        && error.replay == Replay::IfIdempotent
+                        && self.exchange.method.is_idempotent()
+                        && self.exchange.is_whole();
+                    if !is_stale {
+                        return Err(error);
+                    }
+                    upstream = connect(lease, self.worker, true).await?;
+                }
+            }
+        }
+    }
+
+    /// The request is at hand as a whole: send it, then relay the answer.
+    async fn send_whole(
+        &self,
+        client: &mut Client,
+        lease: &Lease,
+        upstream: &mut Upstream,
+    ) -> Result<Answered, ProxyError> {
+        let Client { stream, alarm, .. } = client;
+        first_byte_pace(lease, self.exchange.until).moved(alarm, self.worker);
+        let sent_at = if self.count > 1 {
+            time::now()
+        } else {
+            self.exchange.started_at
+        };
+        wire::send(
+            &mut upstream.stream,
+            alarm,
+            [&self.exchange.bytes, &[], &[]],
+        )
+        .await
+        .map_err(crate::proxy::http::attempt::read_error)?;
+        let is_close = !self.exchange.is_keep_alive || alarm.is_draining();
+        let mut head = self.worker.heads.lend_response();
+        let pace = body_pace(lease, self.exchange);
+        let (from, to) = (&mut upstream.stream, stream);
+        let mut way = Way {
+            from,
+            to,
+            alarm,
+            worker: self.worker,
+            pace,
+        };
+        let answer = way.final_head(&mut head, self.exchange).await?;
+        observe(
+            lease,
+            head.status,
+            answer.first_byte_at.since(sent_at),
+            answer.first_byte_at,
+        );
+        Ok(way.relay(&head, answer, self.exchange, is_close).await)
+    }
+
+    /// The request has a body that is still arriving: both directions at once, because an endpoint
+    /// may answer before it has read everything.
+    async fn stream(
+        &self,
+        client: &mut Client,
+        lease: &Lease,
+        upstream: &mut Upstream,
+    ) -> Result<Answered, ProxyError> {
+        let Client {
+            stream,
+            alarm,
+            ahead,
+            ..
+        } = client;
+        let alarm = &*alarm;
+        let pace = body_pace(lease, self.exchange);
+        let sent_at = time::now();
+        pace.moved(alarm, self.worker);
+        wire::send(
+            &mut upstream.stream,
+            alarm,
+            [&self.exchange.bytes, &[], &[]],
+        )
+        .await
+        .map_err(crate::proxy::http::attempt::read_error)?;
+        let (mut from_client, to_client) = stream.split();
+        let (from_upstream, mut to_upstream) = upstream.stream.split();
+        let mut body = request_body(self.exchange.body);
+        let is_sent = std::cell::Cell::new(false);
+        let mut upload = pin!(async {
+            let carried = body
+                .carry(
+                    &mut from_client,
+                    &mut to_upstream,
+                    ahead,
+                    alarm,
+                    self.worker,
+                    pace,
+                )
+                .await;
+            is_sent.set(carried.is_ok());
+            carried
+        });
+        let mut head = self.worker.heads.lend_response();
+        let mut download = pin!(async {
+            let mut way = Way {
+                from: from_upstream,
+                to: to_client,
+                alarm,
+                worker: self.worker,
+                pace,
+            };
+            let answer = way.final_head(&mut head, self.exchange).await?;
+            observe(
+                lease,
+                head.status,
+                answer.first_byte_at.since(sent_at),
+                answer.first_byte_at,
+            );
+            // A client that is told to close may stop sending what nobody reads.
+            let is_close = !self.exchange.is_keep_alive || alarm.is_draining() || !is_sent.get();
+            Ok(way.relay(&head, answer, self.exchange, is_close).await)
+        });
+        let mut answered: Answered = both(upload.as_mut(), download.as_mut()).await?;
+        if !is_sent.get() {
+            answered.is_upstream_reusable = false;
+            answered.is_client_kept = false;
+        }
+        Ok(answered)
+    }
+}
+
+/// Runs both directions until the answer is over, or the request breaks off. An endpoint that
+/// takes no more of the request may still answer it.
+async fn both<U, D>(
+    mut upload: Pin<&mut U>,
+    mut download: Pin<&mut D>,
+) -> Result<Answered, ProxyError>
+where
+    U: Future<Output = Result<(), BodyEnd>>,
+    D: Future<Output = Result<Answered, ProxyError>>,
+{
+    let mut is_uploading = true;
+    std::future::poll_fn(|cx| {
+        if is_uploading && let Poll::Ready(end) = upload.as_mut().poll(cx) {
+            is_uploading = false;
+            if let Err(end) = end
+                && let Some(error) = request_error(end)
+            {
+                return Poll::Ready(Err(error));
+            }
+        }
+        download.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// What the end of a request body means; `None` when the answer decides.
+fn request_error(end: BodyEnd) -> Option<ProxyError> {
+    match end {
+        BodyEnd::Framing(error) => {
+            tracing::debug!(reason = error.as_str(), "refused request body");
+            Some(ProxyError::client(FailureKind::BadRequest))
+        }
+        BodyEnd::Read(wire::Stop::Broken(_)) => Some(ProxyError::client(FailureKind::ClientGone)),
+        BodyEnd::Read(stop) => Some(ProxyError::client(
+            crate::proxy::http::client::client_failure(stop),
+        )),
+        BodyEnd::Write(_) => None,
+    }
+}
+
+fn request_body(framing: Framing) -> Body {
+    let encoding = if framing == Framing::Chunked {
+        Encoding::Chunked
+    } else {
+        Encoding::Raw
+    };
+    Body::new(BodyReader::request(framing), encoding)
+}
+
+fn body_pace(lease: &Lease, exchange: &Exchange) -> Pace {
+    Pace {
+        idle: lease.snapshot().config.idle_timeout,
+        until: exchange.until,
+    }
+}
+
+fn observe(lease: &Lease, status: u16, latency: std::time::Duration, now: time::Time) {
+    lease.observe(Outcome::Answered { status, latency }, now);
+}
+
+/// Gives the client's unread bytes back when nothing of them is left.
+pub fn keep_unread(received: Received) -> Option<Received> {
+    (!received.is_empty()).then_some(received)
+}

@@ -1,0 +1,1 @@
+//! An upgraded connection (WebSocket and its like): after 101, bytes in both directions.
