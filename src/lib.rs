@@ -5,6 +5,7 @@
 //! server → cli`. ARCHITECTURE.md tells the rest.
 
 pub mod base;
+pub mod cli;
 pub mod config;
 pub mod io;
 pub mod model;

@@ -4,10 +4,20 @@
 //! written, `resolve` turns it into the types of `listener`, `route`, `upstream` and `process`.
 
 pub mod default;
+pub mod diff;
+pub mod dump;
+pub mod file;
+pub mod lint;
 pub mod listener;
+pub mod load;
+pub mod problem;
 pub mod process;
+mod resolve;
 pub mod route;
+pub mod secret;
 pub mod upstream;
+
+pub use load::{LoadError, Loaded, load, parse};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::config::default;
+pub use crate::config::secret::Secret;
 use crate::model::address::Address;
 use crate::model::name::Name;
 
@@ -186,26 +187,4 @@ pub struct RedisProbe {
     pub user: Option<String>,
     /// The password, where the server wants one.
     pub password: Option<Secret>,
-}
-
-/// A secret that was read from a file or the environment. Prints as `<secret>`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a secret text.
-    pub fn new(text: String) -> Secret {
-        Secret(text)
-    }
-
-    /// The text itself, for the one place that sends it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("<secret>")
-    }
 }

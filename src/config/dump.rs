@@ -1,0 +1,300 @@
+//! The effective configuration, defaults included: one key per line, a file that loads again.
+
+use std::time::Duration;
+
+use super::Config;
+use super::file::unit::format_duration;
+use super::listener::{Accept, Listener, Protocol, SessionListener};
+use super::process::{AccessOutput, LogFormat, LogLevel};
+use super::route::Route;
+use super::secret::{Secret, SecretSource};
+use super::upstream::{Balance, Health, Probe, Upstream, UpstreamKind};
+
+/// One table: its lines are keys and values as they are written.
+#[derive(Debug, Default)]
+pub(super) struct Section {
+    /// Dotted keys with their values.
+    pub(super) lines: Vec<(&'static str, String)>,
+    /// Endpoints: address and weight.
+    pub(super) endpoints: Vec<(String, u32)>,
+}
+
+impl Section {
+    fn put(&mut self, key: &'static str, value: impl ToString) {
+        self.lines.push((key, value.to_string()));
+    }
+
+    fn text(&mut self, key: &'static str, text: &str) {
+        self.put(key, quoted(text));
+    }
+
+    fn time(&mut self, key: &'static str, duration: Duration) {
+        self.text(key, &format_duration(duration));
+    }
+}
+
+/// The whole configuration as TOML. Secrets appear as the references they were read by.
+pub fn dump(config: &Config) -> String {
+    let mut page = String::from("version = 1\n");
+    for (title, section) in globals(config) {
+        write_section(&mut page, title, &section);
+    }
+    for listener in config.listeners.values() {
+        let title = format!("listeners.{}", key(&listener.name));
+        write_section(&mut page, &title, &self::listener(listener));
+    }
+    for route in config.routes.values() {
+        let title = format!("routes.{}", key(&route.name));
+        write_section(&mut page, &title, &self::route(route));
+    }
+    for upstream in config.upstreams.values() {
+        let title = format!("upstreams.{}", key(&upstream.name));
+        write_section(&mut page, &title, &self::upstream(upstream));
+    }
+    page
+}
+
+fn write_section(page: &mut String, title: &str, section: &Section) {
+    page.push_str(&format!("\n[{title}]\n"));
+    for (key, value) in &section.lines {
+        page.push_str(&format!("{key} = {value}\n"));
+    }
+    if !section.endpoints.is_empty() {
+        page.push_str("endpoints = [\n");
+        for (address, weight) in &section.endpoints {
+            let address = quoted(address);
+            page.push_str(&format!(
+                "  {{ address = {address}, weight = {weight} }},\n"
+            ));
+        }
+        page.push_str("]\n");
+    }
+}
+
+/// The tables that are there once.
+pub(super) fn globals(config: &Config) -> [(&'static str, Section); 5] {
+    let mut process = Section::default();
+    process.put("worker_threads", config.process.worker_threads);
+    process.put("max_connections", config.process.connections_max);
+    process.time("drain_timeout", config.process.drain_timeout);
+    process.time("drain_delay", config.process.drain_delay);
+
+    let mut admin = Section::default();
+    admin.text("listen", &address_or_off(config.admin.listen));
+    if let Some(path) = &config.admin.socket {
+        admin.text("socket", &path.to_string_lossy());
+    }
+
+    let mut metrics = Section::default();
+    metrics.text("listen", &address_or_off(config.metrics.listen));
+    metrics.put("per_endpoint", config.metrics.is_per_endpoint);
+
+    let mut log = Section::default();
+    log.text("level", level(config.log.level));
+    log.text("format", format(config.log.format));
+
+    let mut access = Section::default();
+    access.put("enabled", config.log.access.is_enabled);
+    match &config.log.access.output {
+        AccessOutput::Stdout => access.text("output", "stdout"),
+        AccessOutput::File(path) => access.text("output", &path.to_string_lossy()),
+    }
+    access.text("format", format(config.log.access.format));
+
+    [
+        ("process", process),
+        ("admin", admin),
+        ("metrics", metrics),
+        ("log", log),
+        ("log.access", access),
+    ]
+}
+
+fn address_or_off(address: Option<std::net::SocketAddr>) -> String {
+    address.map_or_else(|| "off".to_owned(), |address| address.to_string())
+}
+
+fn level(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+    }
+}
+
+fn format(format: LogFormat) -> &'static str {
+    match format {
+        LogFormat::Auto => "auto",
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    }
+}
+
+/// `[listeners.x]`
+pub(super) fn listener(listener: &Listener) -> Section {
+    let mut section = Section::default();
+    section.put("bind", list(listener.bind.iter().map(ToString::to_string)));
+    section.text("kind", listener.protocol.as_str());
+    match &listener.protocol {
+        Protocol::Http(http) => {
+            if let Some(upstream) = &http.upstream {
+                section.text("upstream", upstream);
+            }
+            section.time("request_head_timeout", http.request_head_timeout);
+            section.time("keepalive_timeout", http.keepalive_timeout);
+        }
+        Protocol::Tcp(session) | Protocol::Postgres(session) | Protocol::Redis(session) => {
+            put_session(&mut section, session);
+        }
+    }
+    let accept = match listener.accept {
+        Accept::Kernel => "kernel",
+        Accept::Balanced => "balanced",
+    };
+    section.text("accept", accept);
+    section.put("max_connections", listener.connections_max);
+    section
+}
+
+fn put_session(section: &mut Section, session: &SessionListener) {
+    section.text("upstream", &session.upstream);
+    section.text("role", session.role.as_str());
+    section.time("hold", session.hold);
+    if !session.hold.is_zero() {
+        section.put("max_held", session.held_max);
+    }
+    section.time("idle_timeout", session.idle_timeout);
+}
+
+/// `[routes.x]`
+pub(super) fn route(route: &Route) -> Section {
+    let mut section = Section::default();
+    section.put(
+        "listeners",
+        list(route.listeners.iter().map(ToString::to_string)),
+    );
+    if !route.hosts.is_empty() {
+        section.put("hosts", list(route.hosts.iter().cloned()));
+    }
+    section.text("path_prefix", &route.path_prefix);
+    section.text("upstream", &route.upstream);
+    if let Some(timeout) = route.timeout {
+        section.time("timeout", timeout);
+    }
+    section.put("retry.attempts", route.retry.attempts);
+    section
+}
+
+/// `[upstreams.x]`
+pub(super) fn upstream(upstream: &Upstream) -> Section {
+    let mut section = Section::default();
+    section.text("kind", upstream.kind.as_str());
+    section.text("balance", upstream.balance.as_str());
+    if let Balance::Ewma {
+        decay,
+        failure_penalty,
+    } = upstream.balance
+    {
+        section.time("ewma.decay", decay);
+        section.time("ewma.failure_penalty", failure_penalty);
+    }
+    section.time("connect_timeout", upstream.connect_timeout);
+    if upstream.kind == UpstreamKind::Http {
+        section.time("first_byte_timeout", upstream.first_byte_timeout);
+        section.time("idle_timeout", upstream.idle_timeout);
+        section.time("tunnel_timeout", upstream.tunnel_timeout);
+        section.time("keepalive_timeout", upstream.keepalive_timeout);
+        section.put("max_idle_connections", upstream.keepalive_max);
+    }
+    if let Some(health) = &upstream.health {
+        put_health(&mut section, health);
+    }
+    section.endpoints = upstream
+        .endpoints
+        .iter()
+        .map(|endpoint| (endpoint.address.to_string(), endpoint.weight))
+        .collect();
+    section
+}
+
+fn put_health(section: &mut Section, health: &Health) {
+    match &health.probe {
+        Probe::Tcp => section.put("health.tcp", "{}"),
+        Probe::Http(http) => {
+            section.text("health.http.path", &http.path);
+            section.text("health.http.method", &http.method);
+            if let Some(host) = &http.host {
+                section.text("health.http.host", host);
+            }
+            let statuses = http.expect_status.iter().map(|range| {
+                let (low, high) = (range.start(), range.end());
+                if low == high {
+                    low.to_string()
+                } else {
+                    format!("{low}-{high}")
+                }
+            });
+            section.put("health.http.expect_status", list(statuses));
+            if let Some(body) = &http.expect_body {
+                section.text("health.http.expect_body", body);
+            }
+        }
+        Probe::Postgres(postgres) => {
+            section.text("health.postgres.user", &postgres.user);
+            section.text("health.postgres.database", &postgres.database);
+            put_secret(
+                section,
+                "health.postgres.password",
+                postgres.password.as_ref(),
+            );
+        }
+        Probe::Redis(redis) => {
+            if redis.user.is_none() && redis.password.is_none() {
+                section.put("health.redis", "{}");
+            }
+            if let Some(user) = &redis.user {
+                section.text("health.redis.user", user);
+            }
+            put_secret(section, "health.redis.password", redis.password.as_ref());
+        }
+    }
+    section.time("health.interval", health.interval);
+    section.time("health.timeout", health.timeout);
+    section.put("health.rise", health.rise);
+    section.put("health.fall", health.fall);
+    section.time("health.start_period", health.start_period);
+}
+
+fn put_secret(section: &mut Section, key: &'static str, secret: Option<&Secret>) {
+    match secret.and_then(Secret::source) {
+        Some(SecretSource::File(path)) => {
+            section.put(
+                key,
+                format!("{{ file = {} }}", quoted(&path.to_string_lossy())),
+            );
+        }
+        Some(SecretSource::Env(name)) => {
+            section.put(key, format!("{{ env = {} }}", quoted(name)));
+        }
+        None => {}
+    }
+}
+
+fn list(texts: impl Iterator<Item = String>) -> String {
+    let texts: Vec<_> = texts.map(|text| quoted(&text)).collect();
+    format!("[{}]", texts.join(", "))
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn key(name: &str) -> String {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if !name.is_empty() && name.bytes().all(is_bare) {
+        name.to_owned()
+    } else {
+        quoted(name)
+    }
+}

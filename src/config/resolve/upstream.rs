@@ -1,0 +1,238 @@
+//! `[upstreams.x]` and its endpoints.
+
+use std::collections::HashMap;
+
+use toml::Spanned;
+
+use super::health;
+use super::value::{count_u32, count_usize, key_span, period, refuse, require};
+use crate::config::default;
+use crate::config::file::Named;
+use crate::config::file::table::{BalanceWord, EndpointTable, EwmaTable, Kind, UpstreamTable};
+use crate::config::problem::Findings;
+use crate::config::secret::SecretReader;
+use crate::config::upstream::{Balance, Endpoint, Upstream, UpstreamKind};
+use crate::model::address::{Address, AddressError};
+use crate::model::name::Name;
+
+pub(super) fn upstream(
+    named: &Named<UpstreamTable>,
+    secrets: &SecretReader,
+    findings: &mut Findings<'_>,
+) -> Option<Upstream> {
+    let table = &named.read.table;
+    let kind = table.kind.as_ref().map(|kind| *kind.get_ref());
+    if kind.is_none() {
+        require(
+            named,
+            "kind",
+            "write kind = \"http\", \"tcp\", \"postgres\" or \"redis\"",
+            findings,
+        );
+    }
+    let endpoints = endpoints(named, findings);
+    let health = health::health(named, secrets, findings);
+    refuse_http_keys(table, kind, findings);
+    let connect_timeout = match kind {
+        Some(kind) if kind.has_roles() => default::CONNECT_TIMEOUT_DATABASE,
+        _ => default::CONNECT_TIMEOUT,
+    };
+    let mut time = |field, key, default| period(field, key, default, findings);
+    let upstream = Upstream {
+        name: Name::from(named.name.get_ref().as_str()),
+        kind: match kind {
+            Some(Kind::Http) | None => UpstreamKind::Http,
+            Some(Kind::Tcp) => UpstreamKind::Tcp,
+            Some(Kind::Postgres) => UpstreamKind::Postgres,
+            Some(Kind::Redis) => UpstreamKind::Redis,
+        },
+        connect_timeout: time(&table.connect_timeout, "connect_timeout", connect_timeout),
+        first_byte_timeout: time(
+            &table.first_byte_timeout,
+            "first_byte_timeout",
+            default::FIRST_BYTE_TIMEOUT,
+        ),
+        idle_timeout: time(&table.idle_timeout, "idle_timeout", default::IDLE_TIMEOUT),
+        tunnel_timeout: time(
+            &table.tunnel_timeout,
+            "tunnel_timeout",
+            default::TUNNEL_TIMEOUT,
+        ),
+        keepalive_timeout: time(
+            &table.keepalive_timeout,
+            "keepalive_timeout",
+            default::UPSTREAM_KEEPALIVE_TIMEOUT,
+        ),
+        keepalive_max: count_usize(
+            &table.max_idle_connections,
+            "max_idle_connections",
+            default::UPSTREAM_KEEPALIVE_MAX,
+            0..=default::UPSTREAM_KEEPALIVE_LIMIT_MAX,
+            findings,
+        ),
+        balance: balance(table, kind, findings),
+        endpoints,
+        health,
+    };
+    kind.map(|_| upstream)
+}
+
+fn refuse_http_keys(table: &UpstreamTable, kind: Option<Kind>, findings: &mut Findings<'_>) {
+    let word = match kind {
+        None | Some(Kind::Http) => return,
+        Some(kind) => kind.as_str(),
+    };
+    let message = |key: &str| format!("a {word} upstream has no `{key}`");
+    let help = "it is for http upstreams: leave it out";
+    for (field, key) in [
+        (&table.first_byte_timeout, "first_byte_timeout"),
+        (&table.tunnel_timeout, "tunnel_timeout"),
+        (&table.keepalive_timeout, "keepalive_timeout"),
+    ] {
+        refuse(field, &message(key), help, findings);
+    }
+    refuse(
+        &table.idle_timeout,
+        &message("idle_timeout"),
+        "sessions have their `idle_timeout` in [listeners.NAME]",
+        findings,
+    );
+    refuse(
+        &table.max_idle_connections,
+        &message("max_idle_connections"),
+        help,
+        findings,
+    );
+}
+
+fn balance(table: &UpstreamTable, kind: Option<Kind>, findings: &mut Findings<'_>) -> Balance {
+    let word = table.balance.as_ref().map(|word| *word.get_ref());
+    // sessions are long and their bytes tell no latency, so the number of them is what counts
+    let by_kind = match kind {
+        Some(Kind::Http) | None => BalanceWord::Ewma,
+        Some(Kind::Tcp | Kind::Postgres | Kind::Redis) => BalanceWord::LeastConn,
+    };
+    let word = word.unwrap_or(by_kind);
+    if word != BalanceWord::Ewma {
+        refuse(
+            &table.ewma,
+            "`ewma` does nothing beside another `balance`",
+            "write balance = \"ewma\", or leave `ewma` out",
+            findings,
+        );
+    }
+    let nothing = EwmaTable::default();
+    let ewma = table.ewma.as_ref().map_or(&nothing, Spanned::get_ref);
+    let decay = period(&ewma.decay, "decay", default::EWMA_DECAY, findings);
+    let failure_penalty = period(
+        &ewma.failure_penalty,
+        "failure_penalty",
+        default::EWMA_FAILURE_PENALTY,
+        findings,
+    );
+    match word {
+        BalanceWord::Ewma => Balance::Ewma {
+            decay,
+            failure_penalty,
+        },
+        BalanceWord::LeastConn => Balance::LeastConn,
+        BalanceWord::RoundRobin => Balance::RoundRobin,
+    }
+}
+
+fn endpoints(named: &Named<UpstreamTable>, findings: &mut Findings<'_>) -> Vec<Endpoint> {
+    let help = "write endpoints = [{ address = \"10.0.0.1:8080\" }]";
+    let Some(list) = &named.read.table.endpoints else {
+        require(named, "endpoints", help, findings);
+        return Vec::new();
+    };
+    let is_broken = named.read.is_broken("endpoints");
+    if list.get_ref().is_empty() && !is_broken {
+        findings
+            .error("empty", list.span(), "`endpoints` is empty")
+            .help(help);
+    }
+    if list.get_ref().len() > default::ENDPOINTS_MAX {
+        findings.error(
+            "out-of-bounds",
+            key_span(findings.text, &list.span()),
+            format!("an upstream can have {} endpoints", default::ENDPOINTS_MAX),
+        );
+        return Vec::new();
+    }
+    let mut seen = HashMap::new();
+    let mut endpoints = Vec::new();
+    for item in list.get_ref() {
+        let Some(endpoint) = endpoint(item, is_broken, findings) else {
+            continue;
+        };
+        let place = match &item.get_ref().address {
+            Some(address) => address.span(),
+            None => item.span(),
+        };
+        let same = endpoint.address.to_string().to_ascii_lowercase();
+        if let Some(first) = seen.get(&same).cloned() {
+            findings
+                .error(
+                    "twice",
+                    place,
+                    format!("the endpoint `{}` is there twice", endpoint.address),
+                )
+                .related(first, "the first one")
+                .help("remove one; for a larger share write weight = 2");
+            continue;
+        }
+        seen.insert(same, place);
+        endpoints.push(endpoint);
+    }
+    endpoints
+}
+
+fn endpoint(
+    item: &Spanned<EndpointTable>,
+    is_broken: bool,
+    findings: &mut Findings<'_>,
+) -> Option<Endpoint> {
+    let table = item.get_ref();
+    let weight = count_u32(
+        &table.weight,
+        "weight",
+        1,
+        0..=default::WEIGHT_MAX,
+        findings,
+    );
+    let Some(address) = &table.address else {
+        if !is_broken {
+            findings
+                .error("missing-key", item.span(), "an endpoint needs an `address`")
+                .help("write { address = \"10.0.0.1:8080\" }");
+        }
+        return None;
+    };
+    let text = address.get_ref();
+    match text.parse::<Address>() {
+        Ok(address) => Some(Endpoint { address, weight }),
+        Err(error) => {
+            let help = address_help(text, error);
+            let problem = findings.error("bad-address", address.span(), error.to_string());
+            if let Some(help) = help {
+                problem.help(help);
+            }
+            None
+        }
+    }
+}
+
+fn address_help(text: &str, error: AddressError) -> Option<String> {
+    if let Some((_, rest)) = text.split_once("://") {
+        let plain = rest.split('/').next().unwrap_or_default();
+        return Some(format!("write host and port alone: \"{plain}\""));
+    }
+    if text.contains('/') {
+        return Some("an endpoint has no path".to_owned());
+    }
+    match error {
+        AddressError::NoPort if !text.is_empty() => Some(format!("write \"{text}:8080\"")),
+        _ => None,
+    }
+}

@@ -1,0 +1,243 @@
+//! Single values: bounds, places of keys, and the errors every table shares.
+
+use std::net::SocketAddr;
+use std::ops::{Range, RangeInclusive};
+use std::time::Duration;
+
+use toml::Spanned;
+
+use crate::config::file::table::Field;
+use crate::config::file::unit::{Count, Period, format_duration};
+use crate::config::file::{Named, foreign};
+use crate::config::problem::Findings;
+
+/// A duration that must not be zero.
+pub(super) fn period(
+    field: &Field<Period>,
+    key: &str,
+    default: Duration,
+    findings: &mut Findings<'_>,
+) -> Duration {
+    let duration = period_or_zero(field, default);
+    if duration.is_zero()
+        && let Some(field) = field
+    {
+        findings
+            .error("zero", field.span(), format!("`{key}` cannot be zero"))
+            .help(format!(
+                "leave it out for the default, {}, or write a long one such as \"1h\"",
+                format_duration(default)
+            ));
+    }
+    duration
+}
+
+/// A duration; zero has a meaning.
+pub(super) fn period_or_zero(field: &Field<Period>, default: Duration) -> Duration {
+    field.as_ref().map_or(default, |field| field.get_ref().0)
+}
+
+/// A number within bounds.
+pub(super) fn count(
+    field: &Field<Count>,
+    key: &str,
+    default: u64,
+    bounds: RangeInclusive<u64>,
+    findings: &mut Findings<'_>,
+) -> u64 {
+    let Some(field) = field else { return default };
+    let Count(count) = *field.get_ref();
+    if !bounds.contains(&count) {
+        findings.error(
+            "out-of-bounds",
+            field.span(),
+            format!(
+                "`{key}` must be a number from {} to {}",
+                bounds.start(),
+                bounds.end()
+            ),
+        );
+    }
+    count.clamp(*bounds.start(), *bounds.end())
+}
+
+/// [`count`] as `u32`; the bounds must fit.
+pub(super) fn count_u32(
+    field: &Field<Count>,
+    key: &str,
+    default: u32,
+    bounds: RangeInclusive<u32>,
+    findings: &mut Findings<'_>,
+) -> u32 {
+    let wide = u64::from(*bounds.start())..=u64::from(*bounds.end());
+    let count = count(field, key, u64::from(default), wide, findings);
+    u32::try_from(count).unwrap_or(*bounds.end())
+}
+
+/// [`count`] as `usize`; the bounds must fit.
+pub(super) fn count_usize(
+    field: &Field<Count>,
+    key: &str,
+    default: usize,
+    bounds: RangeInclusive<u64>,
+    findings: &mut Findings<'_>,
+) -> usize {
+    let count = count(field, key, default as u64, bounds, findings);
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+/// The key before a value, so that an error about the key points at the key. The value's own place
+/// where the key is not right before it.
+pub(in crate::config) fn key_span(text: &str, value: &Range<usize>) -> Range<usize> {
+    let key = || {
+        let before = text.get(..value.start)?.trim_end_matches([' ', '\t']);
+        let before = before.strip_suffix('=')?.trim_end_matches([' ', '\t']);
+        let is_key = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let start = before.trim_end_matches(is_key).len();
+        (start < before.len()).then_some(start..before.len())
+    };
+    key().unwrap_or_else(|| value.clone())
+}
+
+/// Refuses a key that would do nothing here.
+pub(super) fn refuse<T>(field: &Field<T>, message: &str, help: &str, findings: &mut Findings<'_>) {
+    if let Some(field) = field {
+        let span = key_span(findings.text, &field.span());
+        findings.error("key-does-nothing", span, message).help(help);
+    }
+}
+
+/// Notes that a key must be there, unless it is there and only wrong.
+pub(super) fn require<T>(named: &Named<T>, key: &str, help: &str, findings: &mut Findings<'_>) {
+    if named.read.is_broken(key) {
+        return;
+    }
+    let name = named.name.get_ref();
+    findings
+        .error(
+            "missing-key",
+            named.name.span(),
+            format!("`{name}` has no `{key}`"),
+        )
+        .help(help);
+}
+
+/// Notes a name that nothing has, with the nearest one.
+pub(super) fn note_unknown_name<'k>(
+    what: &str,
+    name: &Spanned<String>,
+    known: impl Iterator<Item = &'k str> + Clone,
+    findings: &mut Findings<'_>,
+) {
+    let word = name.get_ref();
+    let article = if what.starts_with('u') { "an" } else { "a" };
+    let help = match foreign::nearest(word, known.clone()) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => match some_names(known) {
+            Some(names) => format!("there are {names}; add [{what}s.{word}] for a new one"),
+            None => format!("add [{what}s.{word}]"),
+        },
+    };
+    findings
+        .error(
+            "unknown-name",
+            name.span(),
+            format!("no {what} is named `{word}`"),
+        )
+        .label(format!("not {article} {what}"))
+        .help(help);
+}
+
+fn some_names<'k>(known: impl Iterator<Item = &'k str>) -> Option<String> {
+    let mut names: Vec<_> = known.take(9).map(|name| format!("`{name}`")).collect();
+    if names.len() == 9 {
+        names.pop();
+        names.push("…".to_owned());
+    }
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// An address to listen on.
+pub(super) fn listen_address(
+    text: &Spanned<String>,
+    findings: &mut Findings<'_>,
+) -> Option<SocketAddr> {
+    let word = text.get_ref();
+    if let Ok(address) = word.parse() {
+        return Some(address);
+    }
+    let (host, port) = word.rsplit_once(':').unwrap_or(("", word));
+    let port = match port.parse::<u16>() {
+        Ok(port) => port.to_string(),
+        Err(_) if host.is_empty() || port.is_empty() => "8080".to_owned(),
+        Err(_) => {
+            findings
+                .error(
+                    "bad-address",
+                    text.span(),
+                    "the port must be a number from 0 to 65535",
+                )
+                .help("write \"ip:port\", such as \"0.0.0.0:8080\"");
+            return None;
+        }
+    };
+    let help = match host {
+        "" | "*" => {
+            format!("write \"0.0.0.0:{port}\" for every IPv4 address, \"[::]:{port}\" for IPv6")
+        }
+        "localhost" => format!("write \"127.0.0.1:{port}\" or \"[::1]:{port}\""),
+        _ if host.contains("//") => format!("write it without a scheme: \"0.0.0.0:{port}\""),
+        _ if host.contains(':') && !host.starts_with('[') => {
+            format!("an IPv6 address needs brackets: write \"[{host}]:{port}\"")
+        }
+        _ => format!("write an IP address of this machine and a port: \"0.0.0.0:{port}\""),
+    };
+    findings
+        .error(
+            "bad-address",
+            text.span(),
+            "not an address to listen on: it takes \"ip:port\"",
+        )
+        .help(help);
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_before_a_value_is_found() {
+        for (text, value, key) in [
+            ("hold = \"5s\"", 7..11, 0..4),
+            ("{ a = 1, max_held=5 }", 18..19, 9..17),
+            ("[x.health]", 1..5, 1..5),
+            ("\"quoted key\" = 1", 15..16, 15..16),
+        ] {
+            assert_eq!(key_span(text, &value), key, "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_nobody_can_listen_on_say_what_to_write() {
+        for (word, part) in [
+            ("80", "0.0.0.0:80"),
+            (":80", "[::]:80"),
+            ("*:80", "0.0.0.0:80"),
+            ("localhost:80", "127.0.0.1:80"),
+            ("::1:80", "[::1]:80"),
+            ("http://0.0.0.0:80", "without a scheme"),
+            ("web.example.com:80", "IP address of this machine"),
+            ("0.0.0.0", "0.0.0.0:8080"),
+            ("0.0.0.0:http", "such as \"0.0.0.0:8080\""),
+            ("0.0.0.0:70000", "such as \"0.0.0.0:8080\""),
+            ("", "0.0.0.0:8080"),
+        ] {
+            let mut findings = Findings::new("f", "");
+            let text = Spanned::new(0..0, word.to_owned());
+            assert_eq!(listen_address(&text, &mut findings), None, "{word}");
+            let problem = findings.finish().remove(0);
+            assert!(problem.help.unwrap().contains(part), "{word}");
+        }
+    }
+}
