@@ -7,6 +7,7 @@
 pub mod base;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod io;
 pub mod model;
 pub mod policy;

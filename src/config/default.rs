@@ -205,6 +205,32 @@ pub const WORKER_QUEUE: usize = 1024;
 /// Access-log records on their way to the writer; more are dropped and counted.
 pub const ACCESS_LOG_QUEUE: usize = 65_536;
 
+/// Connections of one admin or metrics listener: a handful of scrapers and people.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// An admin connection without a request is closed after this; Prometheus asks every 15 s.
+pub const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// No admin connection lives longer, so that a reader who never reads holds nothing for ever.
+pub const ADMIN_CONNECTION_LIFE: Duration = Duration::from_secs(300);
+/// A request head of the API.
+pub const ADMIN_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// A request body of the API; no call needs one yet.
+pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+/// A body of the API must arrive within this.
+pub const ADMIN_BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A reload that takes longer goes on, but nobody waits for its answer.
+pub const ADMIN_RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Reloads waiting for their turn.
+pub const RELOAD_QUEUE: usize = 8;
+/// Ready without a verdict of every upstream after this: a dead upstream must not keep the whole
+/// process out of traffic. Longer than a probe time-out and a retry.
+pub const READY_WAIT: Duration = Duration::from_secs(10);
+/// What the command line reads of one answer of the API.
+pub const CLIENT_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How long the command line waits for an answer of the API.
+pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long `fairlead healthcheck` waits: keepalived and Docker ask every second or so.
+pub const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The CPUs this process may use.
 pub fn worker_threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)

@@ -115,6 +115,19 @@ impl Metrics {
         self.process.reloads_refused.add_shared(1);
     }
 
+    /// What is wrong with the last reload, in words.
+    pub fn reload_warning(&self) -> Option<&'static str> {
+        let has_reloaded = self.process.reloads_refused.value() > 0;
+        let is_wrong = has_reloaded && self.process.is_last_reload_successful.value() == 0;
+        is_wrong.then_some("the last reload was refused: an older configuration is in force")
+    }
+
+    /// Open client connections of a listener.
+    pub fn open(&self, listener: &Name) -> u64 {
+        let counts = self.given().listeners.get(listener).and_then(Weak::upgrade);
+        counts.map_or(0, |counts| counts.open())
+    }
+
     /// Where the access log counts what it drops.
     pub fn log_dropped(&self) -> Arc<Tally> {
         Arc::clone(&self.process.log_dropped)

@@ -81,6 +81,11 @@ const EXCEPTIONS: &[(&[&str], &[&str], &str)] = &[
         "the HTTP field",
     ),
     (
+        &["SERVICE_UNAVAILABLE", "INTERNAL_SERVER_ERROR"],
+        &["proxy/http", "control/admin"],
+        "the HTTP statuses",
+    ),
+    (
         &["Location"],
         &["server/", "base/task"],
         "std::panic::Location",

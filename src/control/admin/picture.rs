@@ -1,0 +1,242 @@
+//! Pages from the live picture of the upstreams.
+
+use std::sync::atomic::Ordering;
+
+use crate::base::time::{Rfc3339, Time, wall};
+use crate::control::admin::pages::{
+    EndpointPage, EventPage, PrimaryPage, ProbePage, UpstreamLine, UpstreamPage,
+};
+use crate::model::event::{Event, EventKind};
+use crate::model::flags::Flag;
+use crate::model::verdict::Verdict;
+use crate::upstream::cell::UpstreamCell;
+use crate::upstream::snapshot::{EndpointView, Snapshot};
+
+fn rfc3339(at: Time) -> String {
+    Rfc3339(wall(at)).to_string()
+}
+
+/// What is going on, in one word.
+fn state(snapshot: &Snapshot) -> &'static str {
+    let has = |positions: &[u16]| !positions.is_empty();
+    match &snapshot.roles {
+        _ if snapshot.is_starting => "starting",
+        Some(roles) if roles.is_split_brain => "split_brain",
+        Some(_) if !has(&snapshot.primary.positions) => "no_primary",
+        None if !has(&snapshot.any.positions) => "no_eligible_endpoint",
+        _ => "serving",
+    }
+}
+
+/// The primary that takes traffic now.
+fn primary(snapshot: &Snapshot) -> Option<&EndpointView> {
+    let position = *snapshot.primary.positions.first()?;
+    snapshot.roles.as_ref()?;
+    snapshot.endpoint(position)
+}
+
+/// The line of one upstream in the status.
+pub(super) fn upstream_line(cell: &UpstreamCell) -> UpstreamLine {
+    let snapshot = cell.snapshot.load();
+    let eligible = snapshot
+        .endpoints
+        .iter()
+        .filter(|view| view.flags.is_empty());
+    UpstreamLine {
+        name: cell.name.to_string(),
+        state: state(&snapshot).to_owned(),
+        eligible: eligible.count(),
+        endpoints: snapshot.endpoints.len(),
+        primary: primary(&snapshot).map(|view| view.endpoint.id.to_string()),
+    }
+}
+
+/// The page of one upstream.
+pub(super) fn upstream(cell: &UpstreamCell, now: Time) -> UpstreamPage {
+    let snapshot = cell.snapshot.load();
+    let roles = snapshot.roles.as_ref();
+    let endpoints = snapshot.endpoints.iter();
+    UpstreamPage {
+        name: cell.name.to_string(),
+        kind: snapshot.config.kind.as_str().to_owned(),
+        balance: snapshot.config.balance.as_str().to_owned(),
+        generation: snapshot.generation,
+        state: state(&snapshot).to_owned(),
+        primary: roles.zip(primary(&snapshot)).map(|(roles, view)| {
+            let evidence_at = view.endpoint.verdicts.load().evidence_at;
+            PrimaryPage {
+                endpoint: view.endpoint.id.to_string(),
+                epoch: view.epoch.unwrap_or(roles.epoch).0,
+                since: rfc3339(roles.since),
+                evidence_age_seconds: evidence_at.map(|at| now.since(at).as_secs_f64()),
+            }
+        }),
+        fence_epoch: roles.map(|roles| roles.epoch.0),
+        last_primary: roles
+            .and_then(|roles| roles.last_primary.as_ref())
+            .map(ToString::to_string),
+        is_split_brain: roles.is_some_and(|roles| roles.is_split_brain),
+        held_connections: cell.held.load(Ordering::Relaxed) as u64,
+        endpoints: endpoints
+            .map(|view| endpoint(view, &snapshot, now))
+            .collect(),
+    }
+}
+
+fn endpoint(view: &EndpointView, snapshot: &Snapshot, now: Time) -> EndpointPage {
+    let (decay, _) = snapshot.config.balance.ewma();
+    let latency = view.endpoint.latency.micros(now, decay);
+    EndpointPage {
+        id: view.endpoint.id.to_string(),
+        role: snapshot
+            .roles
+            .is_some()
+            .then(|| view.role.as_str().to_owned()),
+        epoch: view.epoch.map(|epoch| epoch.0),
+        health: health(view).to_owned(),
+        eligible: view.flags.is_empty(),
+        reasons: view
+            .flags
+            .iter()
+            .map(|flag| flag.as_str().to_owned())
+            .collect(),
+        why: view.why.as_deref().map(str::to_owned),
+        in_flight: view.endpoint.in_flight.load(Ordering::Relaxed),
+        latency_ewma_seconds: latency.map(|micros| f64::from(micros) / 1e6),
+        weight: view.weight,
+        since: rfc3339(view.since),
+        last_probe: view
+            .endpoint
+            .verdicts
+            .load()
+            .last
+            .as_ref()
+            .map(|verdict| probe(verdict, now)),
+    }
+}
+
+/// An endpoint without a verdict is neither up nor down.
+pub(super) fn health(view: &EndpointView) -> &'static str {
+    if view.flags.has(Flag::NoVerdict) || view.flags.has(Flag::Unresolved) {
+        "unknown"
+    } else if view.is_healthy {
+        "healthy"
+    } else {
+        "unhealthy"
+    }
+}
+
+fn probe(verdict: &Verdict, now: Time) -> ProbePage {
+    ProbePage {
+        ok: verdict.result.is_ok(),
+        took_seconds: verdict.took.as_secs_f64(),
+        detail: match &verdict.result {
+            Ok(evidence) => evidence.to_string(),
+            Err(failure) => failure.to_string(),
+        },
+        age_seconds: now.since(verdict.asked_at).as_secs_f64(),
+    }
+}
+
+/// An event in words and fields.
+pub(super) fn event(event: &Event) -> EventPage {
+    let mut page = EventPage {
+        at: rfc3339(event.at),
+        upstream: event.upstream.to_string(),
+        kind: String::new(),
+        endpoint: None,
+        from: None,
+        to: None,
+        epoch: None,
+        without_primary_seconds: None,
+        text: String::new(),
+    };
+    let (kind, text) = match &event.kind {
+        EventKind::Health {
+            endpoint,
+            is_healthy,
+            detail,
+        } => {
+            page.endpoint = Some(endpoint.to_string());
+            let (kind, word) = if *is_healthy {
+                ("endpoint_up", "up")
+            } else {
+                ("endpoint_down", "down")
+            };
+            (kind, format!("{endpoint} is {word}: {detail}"))
+        }
+        EventKind::Role { endpoint, from, to } => {
+            page.endpoint = Some(endpoint.to_string());
+            page.from = Some(from.to_string());
+            page.to = Some(to.to_string());
+            ("role_changed", format!("{endpoint} was {from}, is {to}"))
+        }
+        EventKind::Primary { .. } => primary_event(&event.kind, &mut page),
+        EventKind::SplitBrain { endpoints } => split_brain_event(endpoints),
+        EventKind::Refused { endpoint, why } => {
+            page.endpoint = Some(endpoint.to_string());
+            ("primary_refused", format!("{endpoint} is refused: {why}"))
+        }
+        EventKind::Added { endpoint } => {
+            page.endpoint = Some(endpoint.to_string());
+            ("endpoint_added", format!("{endpoint} joined"))
+        }
+        EventKind::Removed { endpoint } => {
+            page.endpoint = Some(endpoint.to_string());
+            ("endpoint_removed", format!("{endpoint} left"))
+        }
+    };
+    page.kind = kind.to_owned();
+    page.text = text;
+    page
+}
+
+fn split_brain_event(endpoints: &[crate::model::name::Name]) -> (&'static str, String) {
+    if endpoints.is_empty() {
+        let text = "one primary again: the split brain is over".to_owned();
+        return ("split_brain_over", text);
+    }
+    let names: Vec<&str> = endpoints.iter().map(|name| name.as_str()).collect();
+    let text = format!(
+        "{} claim to be primary in the same epoch: none is routed to",
+        names.join(" and ")
+    );
+    ("split_brain", text)
+}
+
+fn primary_event(kind: &EventKind, page: &mut EventPage) -> (&'static str, String) {
+    let EventKind::Primary {
+        from,
+        to,
+        epoch,
+        lost_for,
+    } = kind
+    else {
+        return ("", String::new());
+    };
+    page.from = from.as_ref().map(ToString::to_string);
+    page.to = to.as_ref().map(ToString::to_string);
+    page.epoch = Some(epoch.0);
+    page.without_primary_seconds = lost_for.map(|lost| lost.as_secs_f64());
+    let after = match lost_for {
+        Some(lost) => format!(" after {:.3} s without one", lost.as_secs_f64()),
+        None => String::new(),
+    };
+    match (from, to) {
+        (_, None) => (
+            "primary_lost",
+            match from {
+                Some(from) => format!("{from} is primary no more, and there is no other"),
+                None => "there is no primary".to_owned(),
+            },
+        ),
+        (Some(from), Some(to)) if from != to => (
+            "primary_changed",
+            format!("primary is {to} (epoch {epoch}), was {from}{after}"),
+        ),
+        (_, Some(to)) => (
+            "primary_found",
+            format!("primary is {to} (epoch {epoch}){after}"),
+        ),
+    }
+}
