@@ -8,6 +8,8 @@ pub mod base;
 pub mod cli;
 pub mod config;
 pub mod control;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod io;
 pub mod model;
 pub mod policy;

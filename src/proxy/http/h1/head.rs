@@ -107,7 +107,7 @@ impl HeadError {
 }
 
 /// Cuts a growing buffer into lines and looks at each byte once, however it arrives.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Lines {
     /// Where the current line begins.
     pub(super) start: usize,
@@ -223,7 +223,7 @@ pub(super) fn parse_field(buffer: &[u8], line: Span) -> Result<Field, HeadError>
 }
 
 /// The fields of a head, in the order of the sender.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Fields {
     list: Vec<Field>,
     /// One bit for each [`Known`] that is there.

@@ -104,7 +104,7 @@ enum Stage {
 
 /// A request head. Reused from request to request: [`RequestHead::reset`] keeps the memory. All
 /// spans are ranges of the buffer it was parsed from.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct RequestHead {
     /// The method.
     pub method: Method,

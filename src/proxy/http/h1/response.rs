@@ -35,7 +35,7 @@ enum Stage {
 
 /// A response head. Reused: [`ResponseHead::reset`] keeps the memory. All spans are ranges of the
 /// buffer it was parsed from.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct ResponseHead {
     /// 100 to 999.
     pub status: u16,
