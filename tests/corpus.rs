@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use fairlead::base::rng::Rng;
 use fairlead::fuzz::{BODIES, Body};
+use fairlead::proxy::http::h1::head::Progress;
+use fairlead::proxy::http::h1::request::RequestHead;
 
 /// Mutations per body: about half a second of an unoptimised build.
 const MUTATIONS: usize = 20_000;
@@ -162,6 +164,49 @@ fn mutations_of_the_corpus_keep_its_promises() {
             );
         }
     }
+}
+
+/// Being strict must not mean to see another head than others do.
+#[test]
+fn heads_we_accept_are_the_same_to_another_parser() {
+    let (mut rng, corpus) = (Rng::seeded(1), corpus("request_head"));
+    let mut accepted = 0;
+    for _ in 0..MUTATIONS {
+        let mut bytes = corpus[rng.below(corpus.len())].1.clone();
+        mutate(&mut bytes, &corpus[rng.below(corpus.len())].1, &mut rng);
+        let mut ours = RequestHead::default();
+        if ours.parse(&bytes) != Ok(Progress::Complete) {
+            continue;
+        }
+        accepted += 1;
+        let mut fields = [httparse::EMPTY_HEADER; 100];
+        let mut theirs = httparse::Request::new(&mut fields);
+        let length = theirs.parse(&bytes);
+        let text = bytes.escape_ascii();
+        assert_eq!(
+            length,
+            Ok(httparse::Status::Complete(ours.length)),
+            "{text}"
+        );
+        assert_eq!(theirs.version, Some(ours.minor), "{text}");
+        assert!(
+            theirs
+                .path
+                .is_some_and(|path| path.as_bytes().ends_with(ours.target.of(&bytes)))
+        );
+        let ours: Vec<_> = ours
+            .fields
+            .iter()
+            .map(|field| (field.name.of(&bytes), field.value.of(&bytes)))
+            .collect();
+        let theirs: Vec<_> = theirs
+            .headers
+            .iter()
+            .map(|field| (field.name.as_bytes(), field.value))
+            .collect();
+        assert_eq!(ours, theirs, "{text}");
+    }
+    assert!(accepted > MUTATIONS / 20, "only {accepted} were accepted");
 }
 
 /// One change: a token put in or over, a piece taken out or doubled, a bit turned, the tail of

@@ -1,1 +1,7 @@
-fn main() {}
+//! Micro benchmarks: `cargo bench --bench micro`.
+
+mod head;
+
+fn main() {
+    divan::main();
+}
