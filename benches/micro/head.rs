@@ -11,7 +11,7 @@ use fairlead::proxy::http::headers::{RequestEdit, ResponseEdit, write_request, w
 /// As `wrk` sends it.
 const WRK: &[u8] = b"GET /hello HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n";
 
-/// As a browser sends it: 15 fields, 900 bytes.
+/// As a browser sends it: 15 fields, 788 bytes.
 const BROWSER: &[u8] = b"GET /static/app/main.9f2c1.js?v=20261121 HTTP/1.1\r\n\
     Host: shop.example.com\r\n\
     Connection: keep-alive\r\n\
