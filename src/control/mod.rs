@@ -1,6 +1,9 @@
 //! The control plane: it decides, publishes and tells; it never touches a request.
 //!
-//! `admin` is the API over HTTP; `readiness` says whether the process may be sent traffic.
+//! `actor` owns one upstream; `journal` keeps what happened; `admin` is the API over HTTP;
+//! `readiness` says whether the process may be sent traffic.
 
+pub mod actor;
 pub mod admin;
+pub mod journal;
 pub mod readiness;

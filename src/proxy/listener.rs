@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::base::published::{Published, Reader};
 use crate::config::listener::Listener;
@@ -15,6 +15,9 @@ use crate::config::route::Route;
 use crate::model::name::Name;
 use crate::policy::route::RouteTable;
 use crate::proxy::worker::{LocalUpstream, Worker};
+use crate::telemetry::catalog::NO_ROUTE;
+use crate::telemetry::handles::{ListenerCounts, RouteCounts, UpstreamCounts};
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::cell::UpstreamCell;
 
 /// One listener for as long as it is configured.
@@ -26,6 +29,11 @@ pub struct ListenerCell {
     pub picture: Published<ListenerPicture>,
     /// Client connections now.
     pub connections: AtomicUsize,
+    /// Its counts.
+    pub counts: Arc<ListenerCounts>,
+    /// The counts of exchanges that no route takes.
+    pub unrouted: Arc<RouteCounts>,
+    is_removed: AtomicBool,
 }
 
 /// What a listener does at one generation.
@@ -47,6 +55,10 @@ pub struct RouteEntry {
     pub route: Arc<Route>,
     /// Where it leads.
     pub upstream: Arc<UpstreamCell>,
+    /// The counts of the route on this listener.
+    pub counts: Arc<RouteCounts>,
+    /// The counts of the upstream.
+    pub upstream_counts: Arc<UpstreamCounts>,
 }
 
 impl ListenerPicture {
@@ -66,12 +78,25 @@ impl ListenerPicture {
 
 impl ListenerCell {
     /// A listener with its first picture.
-    pub fn new(name: Name, picture: ListenerPicture) -> ListenerCell {
+    pub fn new(name: Name, picture: ListenerPicture, metrics: &Metrics) -> ListenerCell {
         ListenerCell {
-            name,
             picture: Published::new(picture),
             connections: AtomicUsize::new(0),
+            counts: metrics.listener(&name),
+            unrouted: metrics.route(&name, &Name::from(NO_ROUTE)),
+            is_removed: AtomicBool::new(false),
+            name,
         }
+    }
+
+    /// It is not configured any more: its connections end when they come to rest.
+    pub fn remove(&self) {
+        self.is_removed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is not configured any more.
+    pub fn is_removed(&self) -> bool {
+        self.is_removed.load(Ordering::Relaxed)
     }
 
     /// Counts a client connection until the result is dropped; `None` at the listener's limit.
@@ -118,6 +143,10 @@ pub struct LocalRoute {
     pub route: Arc<Route>,
     /// This worker's view of where it leads.
     pub upstream: Rc<LocalUpstream>,
+    /// The counts of the route on this listener.
+    pub counts: Arc<RouteCounts>,
+    /// The counts of the upstream.
+    pub upstream_counts: Arc<UpstreamCounts>,
 }
 
 impl LocalListener {
@@ -152,6 +181,8 @@ impl LocalTable {
             Rc::new(LocalRoute {
                 route: Arc::clone(&entry.route),
                 upstream,
+                counts: Arc::clone(&entry.counts),
+                upstream_counts: Arc::clone(&entry.upstream_counts),
             })
         });
         LocalTable {

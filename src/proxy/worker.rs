@@ -12,6 +12,7 @@ use crate::base::published::Reader;
 use crate::base::rng::Rng;
 use crate::base::task::Tasks;
 use crate::base::time::{self, Time};
+use crate::io::net::relay::Stock;
 use crate::model::name::Name;
 use crate::model::role::WantedRole;
 use crate::proxy::alarm::{Alarms, SWEEP_INTERVAL};
@@ -19,6 +20,7 @@ use crate::proxy::buffers::Buffers;
 use crate::proxy::http::heads::Heads;
 use crate::proxy::http::pool::Pool;
 use crate::proxy::http::text::{HttpDate, RequestId};
+use crate::telemetry::access_log::AccessLog;
 use crate::upstream::cell::UpstreamCell;
 use crate::upstream::lease::{Lease, Tried};
 use crate::upstream::snapshot::Snapshot;
@@ -36,8 +38,12 @@ pub struct Worker {
     pub buffers: Rc<Buffers>,
     /// Its connections.
     pub tasks: Tasks,
+    /// One record per exchange and session.
+    pub access_log: AccessLog,
     /// Parsed heads, lent for one message.
     pub heads: Rc<Heads>,
+    /// What all its relays share.
+    pub relays: Rc<Stock>,
     /// Its idle upstream connections.
     pub pool: Pool,
     date: RefCell<HttpDate>,
@@ -55,14 +61,16 @@ pub struct LocalUpstream {
 
 impl Worker {
     /// The context of worker `index`.
-    pub fn new(index: usize, rng: Rng, tasks: Tasks) -> Worker {
+    pub fn new(index: usize, rng: Rng, tasks: Tasks, access_log: AccessLog) -> Worker {
         Worker {
             index,
             rng: RefCell::new(rng),
             alarms: Rc::default(),
             buffers: Rc::default(),
             tasks,
+            access_log,
             heads: Rc::default(),
+            relays: Rc::default(),
             pool: Pool::default(),
             date: RefCell::default(),
             swept_at: Cell::new(time::now()),

@@ -10,10 +10,12 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::base::time;
+use crate::model::failure::FailureKind;
 use crate::proxy::connection::{ConnInfo, serve};
 use crate::proxy::listener::{Admitted, ListenerCell, LocalListener};
 use crate::proxy::worker::Worker;
 use crate::server::threads::{Command, Workers};
+use crate::telemetry::handles::ListenerCounts;
 
 /// When descriptors run out, accepting pauses this long instead of spinning.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
@@ -59,9 +61,10 @@ pub struct Gate {
     pub connections: Arc<AtomicUsize>,
 }
 
-/// One connection inside the gate: counted in three places until it ends.
+/// One connection inside the gate: counted until it ends.
 struct Inside {
     gate: Rc<Gate>,
+    counts: Arc<ListenerCounts>,
     _listener: Option<Admitted>,
 }
 
@@ -69,6 +72,7 @@ impl Drop for Inside {
     fn drop(&mut self) {
         self.gate.admission.leave();
         self.gate.connections.fetch_sub(1, Ordering::Relaxed);
+        self.counts.of(self.gate.worker.index).closed();
     }
 }
 
@@ -80,12 +84,20 @@ impl Gate {
         client: SocketAddr,
         listener: Rc<LocalListener>,
     ) {
-        let is_admitted = self.admission.enter();
+        let is_within = self.admission.enter();
         self.connections.fetch_add(1, Ordering::Relaxed);
+        let counts = Arc::clone(&listener.cell.counts);
+        counts.of(self.worker.index).accepted();
         let admitted = listener.cell.admit();
-        let is_admitted = is_admitted && admitted.is_some();
+        let is_admitted = is_within && admitted.is_some();
+        if !is_admitted {
+            counts
+                .of(self.worker.index)
+                .rejected(FailureKind::MaxConnections);
+        }
         let inside = Inside {
             gate: Rc::clone(self),
+            counts,
             _listener: admitted,
         };
         let info = ConnInfo {

@@ -22,6 +22,7 @@ use crate::proxy::alarm::DrainPhase;
 use crate::proxy::listener::{ListenerCell, LocalListener};
 use crate::proxy::worker::Worker;
 use crate::server::accept::{self, Admission};
+use crate::telemetry::access_log::AccessLog;
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -72,9 +73,13 @@ impl Workers {
     ///
     /// # Errors
     /// When the system gives no thread or no event queue.
-    pub fn start(count: usize, admission: &Arc<Admission>) -> io::Result<Workers> {
+    pub fn start(
+        count: usize,
+        tasks: Tasks,
+        admission: &Arc<Admission>,
+        access_log: &AccessLog,
+    ) -> io::Result<Workers> {
         let bells = Bells::new(count);
-        let tasks = Tasks::default();
         let mut handles = Vec::with_capacity(count);
         for index in 0..count {
             let (commands, inbox) = mpsc::channel(default::WORKER_QUEUE);
@@ -87,6 +92,7 @@ impl Workers {
                 tasks: tasks.clone(),
                 admission: Arc::clone(admission),
                 connections: Arc::clone(&connections),
+                access_log: access_log.clone(),
             };
             // The kernel shows 15 characters of a thread's name.
             std::thread::Builder::new()
@@ -168,6 +174,7 @@ struct WorkerThread {
     tasks: Tasks,
     admission: Arc<Admission>,
     connections: Arc<AtomicUsize>,
+    access_log: AccessLog,
 }
 
 impl WorkerThread {
@@ -184,6 +191,7 @@ impl WorkerThread {
             self.index,
             Rng::from_entropy(),
             self.tasks.clone(),
+            self.access_log.clone(),
         ));
         let sweeper = Rc::clone(&worker);
         let bell = Arc::clone(&self.bell);

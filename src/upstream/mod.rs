@@ -8,5 +8,6 @@ pub mod cell;
 pub mod effect;
 pub mod endpoint;
 pub mod lease;
+pub mod registry;
 pub mod snapshot;
 pub mod state;

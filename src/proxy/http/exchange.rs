@@ -10,6 +10,7 @@ use crate::proxy::http::text::{ClientIp, RequestId};
 use crate::proxy::http::wire::Received;
 use crate::proxy::listener::LocalRoute;
 use crate::proxy::worker::Worker;
+use crate::telemetry::access_record::RequestText;
 
 /// A request body of at most this many bytes that has arrived together with its head is sent with
 /// it, and can be sent again.
@@ -36,8 +37,12 @@ pub struct Exchange {
     pub body: Framing,
     /// The request as it is sent on: the head, and the body where that is small.
     pub bytes: SmallBuffer,
+    /// Bytes of the head and of what was sent along with it, as the client sent them.
+    pub received: u64,
     /// The route that took it.
     pub route: Rc<LocalRoute>,
+    /// For the access log; nothing when that is off.
+    pub text: Option<RequestText>,
 }
 
 impl Exchange {
@@ -62,6 +67,15 @@ impl Exchange {
             is_close: false,
         };
         write_request(&mut bytes, received.bytes(), head, &edit);
+        let text = worker.access_log.is_enabled().then(|| {
+            let buffer = received.bytes();
+            RequestText::new(
+                head.method_name.of(buffer),
+                head.authority.of(buffer),
+                head.path(buffer),
+                id.as_str().as_bytes(),
+            )
+        });
         received.advance(head.length);
         let until = route
             .route
@@ -77,7 +91,9 @@ impl Exchange {
             has_upgrade: head.has_upgrade,
             body: head.framing,
             bytes,
+            received: head.length as u64,
             route,
+            text,
         };
         if !head.has_expect_continue {
             exchange.take_small_body(received);
@@ -101,6 +117,7 @@ impl Exchange {
         if let Some(body) = received.bytes().get(..length) {
             self.bytes.extend_from_slice(body);
             self.body = Framing::None;
+            self.received += length as u64;
             received.advance(length);
         }
     }

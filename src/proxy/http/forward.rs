@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
-use crate::base::time;
+use crate::base::time::{self, Time};
 use crate::config::default;
 use crate::model::failure::FailureKind;
 use crate::model::role::WantedRole;
@@ -99,6 +99,7 @@ pub async fn forward(
         if !may_retry {
             return Err(attempts.give_up(error));
         }
+        exchange.route.upstream_counts.of(worker.index).retried();
     }
 }
 
@@ -135,6 +136,13 @@ impl Attempts<'_> {
         self.tried.add(lease.position());
         self.count += 1;
         Ok(lease)
+    }
+
+    fn observe(&self, lease: &Lease, status: u16, sent_at: Time, first_byte_at: Time) {
+        let latency = first_byte_at.since(sent_at);
+        lease.observe(Outcome::Answered { status, latency }, first_byte_at);
+        let counts = &self.exchange.route.upstream_counts;
+        counts.of(self.worker.index).answered(latency);
     }
 
     fn may_retry(&self, error: ProxyError) -> bool {
@@ -222,12 +230,7 @@ impl Attempts<'_> {
             pace,
         };
         let answer = way.final_head(&mut head, self.exchange).await?;
-        observe(
-            lease,
-            head.status,
-            answer.first_byte_at.since(sent_at),
-            answer.first_byte_at,
-        );
+        self.observe(lease, head.status, sent_at, answer.first_byte_at);
         Ok(way.relay(&head, answer, self.exchange, is_close).await)
     }
 
@@ -284,12 +287,7 @@ impl Attempts<'_> {
                 pace,
             };
             let answer = way.final_head(&mut head, self.exchange).await?;
-            observe(
-                lease,
-                head.status,
-                answer.first_byte_at.since(sent_at),
-                answer.first_byte_at,
-            );
+            self.observe(lease, head.status, sent_at, answer.first_byte_at);
             // A client that is told to close may stop sending what nobody reads.
             let is_close = !self.exchange.is_keep_alive || alarm.is_draining() || !is_sent.get();
             Ok(way.relay(&head, answer, self.exchange, is_close).await)
@@ -357,10 +355,6 @@ fn body_pace(lease: &Lease, exchange: &Exchange) -> Pace {
         idle: lease.snapshot().config.idle_timeout,
         until: exchange.until,
     }
-}
-
-fn observe(lease: &Lease, status: u16, latency: std::time::Duration, now: time::Time) {
-    lease.observe(Outcome::Answered { status, latency }, now);
 }
 
 /// Gives the client's unread bytes back when nothing of them is left.

@@ -13,6 +13,8 @@ pub mod h1;
 pub mod headers;
 pub mod heads;
 pub mod pool;
+pub mod record;
+pub mod refuse;
 pub mod reply;
 pub mod respond;
 pub mod serve;

@@ -26,8 +26,10 @@ const COPIED_BYTES_MAX: usize = 4 * 1024;
 pub struct Answered {
     /// Its status.
     pub status: u16,
-    /// Payload bytes sent to the client.
+    /// Bytes sent to the client, the head included.
     pub bytes: u64,
+    /// Bytes of the request body that were carried while the answer was awaited.
+    pub request_bytes: u64,
     /// When its first byte arrived.
     pub first_byte_at: Time,
     /// When its last byte was sent.
@@ -122,7 +124,8 @@ where
         received.advance(head.length);
         let mut answered = Answered {
             status: head.status,
-            bytes: 0,
+            bytes: out.len() as u64,
+            request_bytes: 0,
             first_byte_at: answer.first_byte_at,
             ended_at: answer.first_byte_at,
             is_upstream_reusable: false,
@@ -145,7 +148,7 @@ where
         let mut body = Body::new(BodyReader::response(head.framing), encoding);
         let result = self.send_body(&mut out, received, &mut body).await;
         drop(out);
-        answered.bytes = body.bytes;
+        answered.bytes += body.bytes;
         match result {
             Ok(excess) => {
                 answered.is_upstream_reusable = head.is_keep_alive && excess.is_none();

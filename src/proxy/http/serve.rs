@@ -5,30 +5,33 @@ use std::rc::Rc;
 
 use tokio::net::TcpStream;
 
-use crate::base::time::{self, Time};
+use crate::base::time;
 use crate::config::listener::HttpListener;
 use crate::model::failure::FailureKind;
-use crate::proxy::error::{ProxyError, Side};
+use crate::proxy::error::Side;
 use crate::proxy::http::client::{Client, NoRequest};
 use crate::proxy::http::exchange::Exchange;
-use crate::proxy::http::forward::{Forwarded, NotForwarded, forward, keep_unread};
-use crate::proxy::http::h1::head::HeadError;
-use crate::proxy::http::h1::request::{Method, RequestHead};
-use crate::proxy::http::reply::{Reply, write_reply};
+use crate::proxy::http::forward::{Forwarded, forward, keep_unread};
+use crate::proxy::http::record::{Ending, record};
+use crate::proxy::http::refuse::{apologise, no_route, refuse};
 use crate::proxy::http::text::ClientIp;
+use crate::proxy::http::upgrade::{Tunnel, tunnel};
 use crate::proxy::http::wire::Received;
 use crate::proxy::listener::LocalListener;
 use crate::proxy::worker::Worker;
+use crate::upstream::endpoint::Outcome;
 
 /// What happens to the connection after an exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
+#[derive(Debug)]
+pub enum Next {
     /// The next request may come.
     Request,
     /// The last answer is on its way; close after it.
     Close,
-    /// The client cannot use what it would still get.
+    /// The client cannot use what it would still get, or is gone.
     Abort,
+    /// Both sides speak another protocol from here on.
+    Tunnel(Box<Tunnel>),
 }
 
 /// Serves a connection until one side has enough.
@@ -51,16 +54,16 @@ pub async fn serve(
     };
     let client_ip = ClientIp::of(address);
     let mut idle_for = settings.request_head_timeout;
-    loop {
-        let received = match client.first_bytes(idle_for, worker).await {
-            Some(received) => received,
-            None => return,
-        };
+    while let Some(received) = client.first_bytes(idle_for, worker).await {
         // Boxed, so that an idle connection keeps only what idling needs.
         let exchange = answer(&mut client, received, client_ip, settings, worker, listener);
         match Box::pin(exchange).await {
+            Next::Request if listener.cell.is_removed() => return,
             Next::Request => idle_for = settings.keepalive_timeout,
-            Next::Close => return client.close(worker).await,
+            Next::Close => return Box::pin(client.close(worker)).await,
+            Next::Tunnel(opened) => {
+                return Box::pin(tunnel(client, *opened, worker, listener)).await;
+            }
             Next::Abort => return,
         }
     }
@@ -83,53 +86,74 @@ async fn answer(
         Ok(()) => {}
         Err(NoRequest::Done) => return Next::Abort,
         Err(NoRequest::Late) => {
-            return refuse(client, worker, FailureKind::HeadTimeout, None).await;
+            return refuse(client, FailureKind::HeadTimeout, None, worker, listener).await;
         }
         Err(NoRequest::Refused(error)) => {
-            tracing::debug!(client = %client.address, reason = error.as_str(), "refused request");
-            return refuse(client, worker, FailureKind::BadRequest, Some(error)).await;
+            let kind = FailureKind::BadRequest;
+            return refuse(client, kind, Some(error), worker, listener).await;
         }
     }
     let started_at = time::now();
     let table = listener.table(worker);
     let path = head.path(received.bytes());
     let Some(route) = table.find(head.host.of(received.bytes()), path).cloned() else {
-        return no_route(client, &head, received, worker).await;
+        return no_route(client, &head, received, started_at, worker, listener).await;
     };
     drop(table);
+    route.counts.of(worker.index).begun();
     let exchange = Exchange::begin(&head, &mut received, started_at, route, client_ip, worker);
     drop(head);
     client.ahead = keep_unread(received);
     match forward(client, &exchange, worker).await {
-        Ok(forwarded) => finish(client, &exchange, forwarded, worker).await,
-        Err(failed) => apologise(client, &exchange, &failed, worker).await,
+        Ok(forwarded) => finish(client, exchange, forwarded, worker, listener),
+        Err(failed) => apologise(client, exchange, &failed, worker, listener).await,
     }
 }
 
-/// The answer is through: keep what can be kept.
-async fn finish(
-    _client: &mut Client,
-    exchange: &Exchange,
+/// The answer is through, or as much of it as there will be: count it, keep what can be kept.
+fn finish(
+    client: &Client,
+    mut exchange: Exchange,
     forwarded: Forwarded,
     worker: &Rc<Worker>,
+    listener: &LocalListener,
 ) -> Next {
     let Forwarded {
-        answered,
+        mut answered,
         lease,
         upstream,
-        ..
+        attempts,
     } = forwarded;
+    let ending = Ending {
+        status: answered.status,
+        received: exchange.received + answered.request_bytes,
+        sent: answered.bytes,
+        at: answered.ended_at,
+        first_byte: Some(answered.first_byte_at.since(exchange.started_at)),
+        lease: Some(&lease),
+        attempts,
+        reason: answered.failure.map(|error| error.kind),
+        is_local: false,
+    };
+    if let (Some(ahead), None) = (answered.upgraded.take(), answered.failure) {
+        let (received, sent) = (ending.received, ending.sent);
+        let upstream = upstream.stream;
+        let opened = Tunnel {
+            upstream,
+            ahead,
+            lease,
+            exchange,
+            received,
+            sent,
+            attempts,
+        };
+        return Next::Tunnel(Box::new(opened));
+    }
+    record(&mut exchange, ending, client.address, worker, listener);
     if let Some(error) = answered.failure {
         if error.side == Side::Upstream {
-            lease.observe(
-                crate::upstream::endpoint::Outcome::Failed(error.kind),
-                worker.recently(),
-            );
+            lease.observe(Outcome::Failed(error.kind), worker.recently());
         }
-        return Next::Abort;
-    }
-    if let Some(ahead) = answered.upgraded {
-        drop((exchange, ahead));
         return Next::Abort;
     }
     if answered.is_upstream_reusable {
@@ -141,112 +165,5 @@ async fn finish(
         Next::Request
     } else {
         Next::Close
-    }
-}
-
-/// No endpoint answered: we do, and say why.
-async fn apologise(
-    client: &mut Client,
-    exchange: &Exchange,
-    failed: &NotForwarded,
-    worker: &Rc<Worker>,
-) -> Next {
-    let ProxyError { kind, .. } = failed.error;
-    if kind == FailureKind::ClientGone {
-        return Next::Abort;
-    }
-    let kind = if kind == FailureKind::FirstByteTimeout && worker.recently() >= exchange.until {
-        FailureKind::TotalTimeout
-    } else {
-        kind
-    };
-    let is_close = !exchange.is_keep_alive || !exchange.is_whole() || client.alarm.is_draining();
-    let reply = LocalReply {
-        kind,
-        refusal: None,
-        request_id: exchange.id.as_str(),
-        is_head: exchange.method == Method::Head,
-        is_close,
-        client_minor: exchange.client_minor,
-    };
-    send_reply(client, worker, &reply).await
-}
-
-async fn no_route(
-    client: &mut Client,
-    head: &RequestHead,
-    mut received: Received,
-    worker: &Rc<Worker>,
-) -> Next {
-    let id = worker.request_id();
-    received.advance(head.length);
-    let reply = LocalReply {
-        kind: FailureKind::NoRoute,
-        refusal: None,
-        request_id: id.as_str(),
-        is_head: head.method == Method::Head,
-        is_close: !head.is_keep_alive || head.framing.has_body() || client.alarm.is_draining(),
-        client_minor: head.minor,
-    };
-    client.ahead = keep_unread(received);
-    send_reply(client, worker, &reply).await
-}
-
-/// A request that is refused before it is one: the connection closes, its framing is not trusted.
-async fn refuse(
-    client: &mut Client,
-    worker: &Rc<Worker>,
-    kind: FailureKind,
-    refusal: Option<HeadError>,
-) -> Next {
-    let reply = LocalReply {
-        kind,
-        refusal,
-        request_id: "",
-        is_head: false,
-        is_close: true,
-        client_minor: 1,
-    };
-    send_reply(client, worker, &reply).await
-}
-
-/// What a locally made answer is made of.
-struct LocalReply<'a> {
-    kind: FailureKind,
-    refusal: Option<HeadError>,
-    request_id: &'a str,
-    is_head: bool,
-    is_close: bool,
-    client_minor: u8,
-}
-
-/// Seconds after which a client may try again when nothing was eligible: a role probe's interval.
-const RETRY_AFTER_SECONDS: u32 = 1;
-
-async fn send_reply(client: &mut Client, worker: &Rc<Worker>, local: &LocalReply<'_>) -> Next {
-    let status = local.refusal.map_or(local.kind.status(), HeadError::status);
-    let date = worker.date();
-    let reply = Reply {
-        status,
-        reason: local.kind.as_str(),
-        detail: local.refusal.map_or("", HeadError::as_str),
-        proxy_error: local.kind.proxy_status(),
-        request_id: local.request_id,
-        date: date.as_str(),
-        is_head: local.is_head,
-        is_close: local.is_close,
-        client_minor: local.client_minor,
-        retry_after: (status == 503).then_some(RETRY_AFTER_SECONDS),
-    };
-    let mut out = worker.buffers.lend_small();
-    write_reply(&mut out, &reply);
-    let deadline: Time = worker
-        .recently()
-        .after(crate::config::default::LINGER_TIMEOUT);
-    client.alarm.set_deadline(deadline);
-    match client.send(&out).await {
-        Ok(()) if local.is_close => Next::Close,
-        Ok(()) => Next::Request,
-        Err(_) => Next::Abort,
     }
 }

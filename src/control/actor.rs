@@ -1,0 +1,404 @@
+//! The task that owns one upstream: events come in, the pure machine decides, effects are carried
+//! out in its order. It publishes before it retires, so that a client that is cut and comes back at
+//! once sees the new picture.
+//!
+//! A panic of the machine does not end the upstream: the last snapshot keeps serving while a new
+//! machine starts from the configuration.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
+
+use crate::base::bell::Bells;
+use crate::base::rng::Rng;
+use crate::base::task::Tasks;
+use crate::base::time;
+use crate::config::default;
+use crate::config::upstream::{Health, Upstream};
+use crate::control::journal::Journal;
+use crate::io::net::resolve::Resolver;
+use crate::io::probe::{self, Report, Rhythm};
+use crate::model::address::Address;
+use crate::model::event::EventKind;
+use crate::model::name::Name;
+use crate::telemetry::handles::UpstreamCounts;
+use crate::upstream::cell::{Kick, UpstreamCell};
+use crate::upstream::effect::{Effect, StateEvent};
+use crate::upstream::endpoint::{Endpoint, RetireReason, Verdicts};
+use crate::upstream::state::UpstreamState;
+
+/// What actors share.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The family of control tasks.
+    pub tasks: Tasks,
+    /// Rung after something was retired.
+    pub bells: Bells,
+    /// Told every event.
+    pub journal: Arc<Journal>,
+    /// Looks up host names.
+    pub resolver: Arc<Resolver>,
+}
+
+/// The actor of one upstream, as the rest of the control plane sees it.
+#[derive(Debug)]
+pub struct ActorHandle {
+    /// What it publishes into.
+    pub cell: Arc<UpstreamCell>,
+    commands: mpsc::Sender<Command>,
+    task: AbortHandle,
+}
+
+#[derive(Debug)]
+enum Command {
+    Configure(Arc<Upstream>),
+    Stop,
+}
+
+impl ActorHandle {
+    /// Starts the actor of an upstream. Must run inside the control runtime.
+    pub fn start(
+        config: Arc<Upstream>,
+        counts: Arc<UpstreamCounts>,
+        surroundings: &Surroundings,
+    ) -> ActorHandle {
+        let (commands, inbox) = mpsc::channel(default::ACTOR_QUEUE);
+        let (kick_sender, kicks) = mpsc::channel(default::ACTOR_QUEUE);
+        let name = config.name.clone();
+        let (state, mut effects) = UpstreamState::new(Arc::clone(&config), time::now());
+        // The machine's first effect is its first picture.
+        let first = effects
+            .iter()
+            .position(|effect| matches!(effect, Effect::Publish(_)));
+        let first = first.map(|at| effects.remove(at));
+        let Some(Effect::Publish(snapshot)) = first else {
+            unreachable!("a new machine publishes what it was configured with");
+        };
+        let cell = Arc::new(UpstreamCell::new(name, *snapshot, kick_sender));
+        let (reports, heard) = mpsc::channel(default::ACTOR_QUEUE);
+        let (lookups, looked_up) = mpsc::channel(default::ACTOR_QUEUE);
+        let actor = Actor {
+            cell: Arc::clone(&cell),
+            surroundings: surroundings.clone(),
+            counts,
+            config,
+            state,
+            probes: HashMap::new(),
+            lookups: HashMap::new(),
+            rng: Rng::from_entropy(),
+            runs: 0,
+            to_self: ToSelf { reports, lookups },
+        };
+        let inbox = Inbox {
+            commands: inbox,
+            kicks,
+            reports: heard,
+            lookups: looked_up,
+        };
+        let task = surroundings
+            .tasks
+            .spawn(actor.run(effects, inbox))
+            .abort_handle();
+        ActorHandle {
+            cell,
+            commands,
+            task,
+        }
+    }
+
+    /// Hands it another configuration of the same upstream.
+    pub async fn configure(&self, config: Arc<Upstream>) {
+        if self
+            .commands
+            .send(Command::Configure(config))
+            .await
+            .is_err()
+        {
+            tracing::error!(upstream = %self.cell.name, "the upstream's actor is gone");
+        }
+    }
+
+    /// Ends it: every endpoint is retired as removed.
+    pub async fn stop(&self) {
+        if self.commands.send(Command::Stop).await.is_err() {
+            self.task.abort();
+        }
+    }
+}
+
+/// Everything that reaches an actor.
+struct Inbox {
+    commands: mpsc::Receiver<Command>,
+    kicks: mpsc::Receiver<Kick>,
+    reports: mpsc::Receiver<Report>,
+    lookups: mpsc::Receiver<StateEvent>,
+}
+
+/// Where the actor's own tasks report to.
+struct ToSelf {
+    reports: mpsc::Sender<Report>,
+    lookups: mpsc::Sender<StateEvent>,
+}
+
+struct Actor {
+    cell: Arc<UpstreamCell>,
+    surroundings: Surroundings,
+    counts: Arc<UpstreamCounts>,
+    config: Arc<Upstream>,
+    state: UpstreamState,
+    probes: HashMap<Name, RunningProbe>,
+    /// Tasks that keep the addresses of named endpoints fresh.
+    lookups: HashMap<Name, Ending>,
+    rng: Rng,
+    runs: u64,
+    to_self: ToSelf,
+}
+
+/// The probe of one endpoint.
+struct RunningProbe {
+    endpoint: Arc<Endpoint>,
+    run: u64,
+    kick: Arc<Notify>,
+    _task: Ending,
+}
+
+/// A task that ends when this is dropped.
+struct Ending(AbortHandle);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Actor {
+    async fn run(mut self, effects: Vec<Effect>, mut inbox: Inbox) {
+        self.carry_out(effects);
+        self.look_up_names();
+        loop {
+            tokio::select! {
+                command = inbox.commands.recv() => match command {
+                    Some(Command::Configure(config)) => self.configure(config),
+                    Some(Command::Stop) | None => return self.end(),
+                },
+                Some(report) = inbox.reports.recv() => self.hear(report),
+                Some(event) = inbox.lookups.recv() => self.apply(event),
+                Some(kick) = inbox.kicks.recv() => self.kick(&kick),
+            }
+        }
+    }
+
+    fn configure(&mut self, config: Arc<Upstream>) {
+        self.config = Arc::clone(&config);
+        self.apply(StateEvent::Configure(config));
+        self.look_up_names();
+    }
+
+    /// Publishes what the probe said, then lets the machine conclude from it.
+    fn hear(&mut self, report: Report) {
+        let Report {
+            endpoint,
+            run,
+            verdict,
+        } = report;
+        let Some(probe) = self.probes.get(&endpoint).filter(|probe| probe.run == run) else {
+            return;
+        };
+        let counts = &probe.endpoint.counts;
+        let count = if verdict.result.is_ok() {
+            &counts.probes_passed
+        } else {
+            &counts.probes_failed
+        };
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let known = probe.endpoint.verdicts.load();
+        let evidence_at = if verdict.result.is_ok() {
+            Some(verdict.asked_at)
+        } else {
+            known.evidence_at
+        };
+        probe.endpoint.verdicts.publish(Verdicts {
+            last: Some(verdict.clone()),
+            evidence_at,
+        });
+        self.apply(StateEvent::Verdict { endpoint, verdict });
+    }
+
+    fn kick(&self, kick: &Kick) {
+        if let Some(probe) = self.probes.get(&kick.endpoint) {
+            probe.kick.notify_one();
+        }
+    }
+
+    fn apply(&mut self, event: StateEvent) {
+        let now = time::now();
+        let state = &mut self.state;
+        let effects = catch_unwind(AssertUnwindSafe(|| state.apply(event, now)));
+        let effects = effects.unwrap_or_else(|_| {
+            tracing::error!(upstream = %self.cell.name, "the upstream's machine panicked; it starts anew");
+            self.probes.clear();
+            let (state, effects) = UpstreamState::new(Arc::clone(&self.config), now);
+            self.state = state;
+            effects
+        });
+        self.carry_out(effects);
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        let mut is_bell_due = false;
+        for effect in effects {
+            match effect {
+                Effect::Publish(snapshot) => {
+                    self.cell.snapshot.publish(*snapshot);
+                }
+                Effect::Retire {
+                    incarnation,
+                    reason,
+                    ..
+                } => {
+                    incarnation.retire(reason);
+                    is_bell_due = true;
+                }
+                Effect::StopProbe { endpoint } => drop(self.probes.remove(&endpoint)),
+                Effect::StartProbe {
+                    endpoint,
+                    socket,
+                    health,
+                } => {
+                    self.start_probe(endpoint, socket, &health);
+                }
+                Effect::ProbeNow { endpoint } => {
+                    if let Some(probe) = self.probes.get(&endpoint) {
+                        probe.kick.notify_one();
+                    }
+                }
+                Effect::Record(event) => {
+                    self.count(&event.kind);
+                    self.surroundings.journal.record(event);
+                }
+            }
+        }
+        if is_bell_due {
+            self.surroundings.bells.ring();
+        }
+    }
+
+    fn count(&self, event: &EventKind) {
+        if let EventKind::Primary {
+            from,
+            to: Some(to),
+            lost_for,
+            ..
+        } = event
+        {
+            match lost_for {
+                Some(lost_for) if from.as_ref() == Some(to) => {
+                    self.counts.primary_returned(*lost_for);
+                }
+                lost_for => self.counts.primary_changed(*lost_for),
+            }
+        }
+    }
+
+    fn start_probe(&mut self, endpoint: Arc<Endpoint>, socket: SocketAddr, health: &Health) {
+        self.runs += 1;
+        let kick = Arc::new(Notify::new());
+        let rhythm = Rhythm {
+            interval: health.interval,
+            timeout: health.timeout,
+            rng: Rng::seeded(self.rng.bits()),
+            kick: Arc::clone(&kick),
+        };
+        let probe = probe::build(&health.probe, socket, &endpoint.id);
+        let reports = self.to_self.reports.clone();
+        let running = probe::run(probe, rhythm, (endpoint.id.clone(), self.runs), reports);
+        let task = Ending(self.surroundings.tasks.spawn(running).abort_handle());
+        let id = endpoint.id.clone();
+        self.probes.insert(
+            id,
+            RunningProbe {
+                endpoint,
+                run: self.runs,
+                kick,
+                _task: task,
+            },
+        );
+    }
+
+    /// Keeps the addresses of endpoints with host names fresh, for as long as they are configured.
+    fn look_up_names(&mut self) {
+        let named: HashMap<Name, Address> = self
+            .config
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.address.literal().is_none())
+            .map(|endpoint| {
+                let address = endpoint.address.clone();
+                (Name::from(address.to_string().as_str()), address)
+            })
+            .collect();
+        self.lookups
+            .retain(|endpoint, _| named.contains_key(endpoint));
+        for (endpoint, address) in named {
+            if !self.lookups.contains_key(&endpoint) {
+                let resolver = Arc::clone(&self.surroundings.resolver);
+                let to = self.to_self.lookups.clone();
+                let looking = keep_looking_up(resolver, endpoint.clone(), address, to);
+                let task = Ending(self.surroundings.tasks.spawn(looking).abort_handle());
+                self.lookups.insert(endpoint, task);
+            }
+        }
+    }
+
+    /// Retires everything: the upstream is not configured any more.
+    fn end(mut self) {
+        self.probes.clear();
+        let snapshot = self.cell.snapshot.load();
+        for view in &snapshot.endpoints {
+            view.incarnation.retire(RetireReason::Removed);
+        }
+        self.surroundings.bells.ring();
+    }
+}
+
+/// Resolves a name for as long as somebody listens, each time its answer has run out.
+async fn keep_looking_up(
+    resolver: Arc<Resolver>,
+    endpoint: Name,
+    address: Address,
+    to: mpsc::Sender<StateEvent>,
+) {
+    let mut last_failure = None;
+    loop {
+        let (socket, wait) = match resolver.resolve(&address).await {
+            Ok(found) => {
+                last_failure = None;
+                (Some(found.socket), found.valid_until.since(time::now()))
+            }
+            Err(error) => {
+                let text = error.to_string();
+                // Changes are logged, repetitions are not.
+                if last_failure.as_ref() != Some(&text) {
+                    tracing::warn!(%endpoint, reason = %text, "cannot resolve");
+                    last_failure = Some(text);
+                }
+                (None, default::DNS_RETRY)
+            }
+        };
+        if to
+            .send(StateEvent::Resolved {
+                endpoint: endpoint.clone(),
+                socket,
+            })
+            .await
+            .is_err()
+        {
+            return;
+        }
+        tokio::time::sleep(wait.max(default::DNS_TTL_MIN)).await;
+    }
+}

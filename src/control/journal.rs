@@ -1,0 +1,106 @@
+//! What happened: the last events of the process for the API, and a log line for each.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::base::ring::Ring;
+use crate::config::default;
+use crate::model::event::{Event, EventKind};
+use crate::model::name::Name;
+
+/// The bounded journal. Written by the actors, read by the API and the demo.
+#[derive(Debug)]
+pub struct Journal {
+    events: Mutex<Ring<Event>>,
+    count: watch::Sender<u64>,
+}
+
+impl Default for Journal {
+    fn default() -> Journal {
+        Journal {
+            events: Mutex::new(Ring::new(default::JOURNAL_EVENTS_MAX)),
+            count: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Journal {
+    /// Keeps an event and logs it.
+    pub fn record(&self, event: Event) {
+        log(&event);
+        self.events().push(event);
+        self.count.send_modify(|count| *count += 1);
+    }
+
+    /// The kept events, oldest first.
+    pub fn list(&self) -> Vec<Event> {
+        self.events().iter().cloned().collect()
+    }
+
+    /// Wakes at every event; the number is how many there were.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.count.subscribe()
+    }
+
+    fn events(&self) -> MutexGuard<'_, Ring<Event>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn log(event: &Event) {
+    let upstream = &event.upstream;
+    match &event.kind {
+        EventKind::Health {
+            endpoint,
+            is_healthy: true,
+            detail,
+        } => {
+            tracing::info!(%upstream, %endpoint, reason = %detail, "endpoint is up");
+        }
+        EventKind::Health {
+            endpoint,
+            is_healthy: false,
+            detail,
+        } => {
+            tracing::warn!(%upstream, %endpoint, reason = %detail, "endpoint is down");
+        }
+        EventKind::Role { endpoint, from, to } => {
+            tracing::info!(%upstream, %endpoint, %from, role = %to, "role changed");
+        }
+        EventKind::Primary {
+            from,
+            to: Some(to),
+            epoch,
+            lost_for,
+        } => {
+            let lost_for = lost_for.unwrap_or_default().as_secs_f64();
+            let from = name(from.as_ref());
+            tracing::info!(%upstream, endpoint = %to, %from, %epoch, lost_for_seconds = lost_for, "primary found");
+        }
+        EventKind::Primary {
+            from,
+            to: None,
+            epoch,
+            ..
+        } => {
+            let from = name(from.as_ref());
+            tracing::warn!(%upstream, %from, %epoch, "no primary");
+        }
+        EventKind::SplitBrain { endpoints } if endpoints.is_empty() => {
+            tracing::info!(%upstream, "split brain is over");
+        }
+        EventKind::SplitBrain { endpoints } => {
+            tracing::error!(%upstream, ?endpoints, "split brain: equal claims to be primary, none is routed");
+        }
+        EventKind::Refused { endpoint, why } => {
+            tracing::warn!(%upstream, %endpoint, reason = %why, "claim to be primary refused");
+        }
+        EventKind::Added { endpoint } => tracing::info!(%upstream, %endpoint, "endpoint added"),
+        EventKind::Removed { endpoint } => tracing::info!(%upstream, %endpoint, "endpoint removed"),
+    }
+}
+
+fn name(endpoint: Option<&Name>) -> &str {
+    endpoint.map_or("none", Name::as_str)
+}

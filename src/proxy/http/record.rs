@@ -1,0 +1,119 @@
+//! What is counted and written of an exchange when it is over.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::base::time::Time;
+use crate::model::failure::FailureKind;
+use crate::proxy::http::exchange::Exchange;
+use crate::proxy::http::h1::request::Method;
+use crate::proxy::listener::LocalListener;
+use crate::proxy::worker::Worker;
+use crate::telemetry::access_record::{AccessRecord, RequestText};
+use crate::telemetry::handles::{MethodLabel, RouteTallies};
+use crate::upstream::lease::Lease;
+
+/// How an exchange ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending<'a> {
+    /// What the client saw; 499 when it was gone.
+    pub status: u16,
+    /// Bytes of the request.
+    pub received: u64,
+    /// Bytes of the answer, its head included.
+    pub sent: u64,
+    /// When.
+    pub at: Time,
+    /// From sending the request to the first byte of the answer.
+    pub first_byte: Option<Duration>,
+    /// The last endpoint tried.
+    pub lease: Option<&'a Lease>,
+    /// Endpoints tried.
+    pub attempts: u32,
+    /// Why it did not end well.
+    pub reason: Option<FailureKind>,
+    /// The answer was ours.
+    pub is_local: bool,
+}
+
+/// Counts a finished exchange and writes its record, when there is an access log.
+pub fn record(
+    exchange: &mut Exchange,
+    ending: Ending<'_>,
+    client: SocketAddr,
+    worker: &Rc<Worker>,
+    listener: &LocalListener,
+) {
+    let tallies = exchange.route.counts.of(worker.index);
+    count(tallies, exchange.method, exchange.started_at, &ending);
+    let moved = listener.cell.counts.of(worker.index);
+    moved.moved(ending.received, ending.sent);
+    if let Some(text) = exchange.text.take() {
+        let route = &exchange.route;
+        let written = AccessRecord {
+            route: Some(route.route.name.clone()),
+            upstream: Some(route.upstream.cell.name.clone()),
+            ..access_record(text, exchange.started_at, ending, client, listener)
+        };
+        worker.access_log.write(written);
+    }
+}
+
+/// The same for a request that no route took, or that was refused before it was one.
+pub fn record_unrouted(
+    method: Method,
+    text: RequestText,
+    started_at: Time,
+    ending: Ending<'_>,
+    client: SocketAddr,
+    worker: &Rc<Worker>,
+    listener: &LocalListener,
+) {
+    let tallies = listener.cell.unrouted.of(worker.index);
+    tallies.begun();
+    count(tallies, method, started_at, &ending);
+    let moved = listener.cell.counts.of(worker.index);
+    moved.moved(ending.received, ending.sent);
+    if worker.access_log.is_enabled() {
+        worker
+            .access_log
+            .write(access_record(text, started_at, ending, client, listener));
+    }
+}
+
+fn count(tallies: &RouteTallies, method: Method, started_at: Time, ending: &Ending<'_>) {
+    let label = MethodLabel::of(method.as_str().as_bytes());
+    tallies.ended(label, ending.status, ending.at.since(started_at));
+    if let (true, Some(reason)) = (ending.is_local, ending.reason) {
+        tallies.answered_locally(reason);
+    }
+}
+
+fn access_record(
+    request: RequestText,
+    at: Time,
+    ending: Ending<'_>,
+    client: SocketAddr,
+    listener: &LocalListener,
+) -> AccessRecord {
+    AccessRecord {
+        at,
+        listener: listener.cell.name.clone(),
+        route: None,
+        upstream: None,
+        endpoint: ending.lease.map(|lease| lease.endpoint().id.clone()),
+        client,
+        request,
+        status: Some(ending.status),
+        received: ending.received,
+        sent: ending.sent,
+        connect: None,
+        first_byte: ending.first_byte,
+        total: ending.at.since(at),
+        attempts: u8::try_from(ending.attempts).unwrap_or(u8::MAX),
+        reason: ending.reason,
+        role: None,
+        epoch: None,
+    }
+}

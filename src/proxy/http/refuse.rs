@@ -1,0 +1,194 @@
+//! Answers of our own: no route, no endpoint, a request that is none. Each names its reason.
+
+use std::rc::Rc;
+
+use crate::base::time::{self, Time};
+use crate::config::default;
+use crate::model::failure::FailureKind;
+use crate::proxy::http::client::Client;
+use crate::proxy::http::exchange::Exchange;
+use crate::proxy::http::forward::{NotForwarded, keep_unread};
+use crate::proxy::http::h1::head::HeadError;
+use crate::proxy::http::h1::request::{Method, RequestHead};
+use crate::proxy::http::record::{Ending, record, record_unrouted};
+use crate::proxy::http::reply::{Reply, write_reply};
+use crate::proxy::http::serve::Next;
+use crate::proxy::http::wire::Received;
+use crate::proxy::listener::LocalListener;
+use crate::proxy::worker::Worker;
+use crate::telemetry::access_record::RequestText;
+
+/// Seconds after which a client may try again when nothing was eligible: a role probe's interval.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// What a locally made answer is made of.
+struct LocalReply<'a> {
+    kind: FailureKind,
+    refusal: Option<HeadError>,
+    request_id: &'a str,
+    is_head: bool,
+    is_close: bool,
+    client_minor: u8,
+}
+
+/// No endpoint answered: we do, and say why.
+pub async fn apologise(
+    client: &mut Client,
+    mut exchange: Exchange,
+    failed: &NotForwarded,
+    worker: &Rc<Worker>,
+    listener: &LocalListener,
+) -> Next {
+    let now = time::now();
+    let kind = match failed.error.kind {
+        FailureKind::FirstByteTimeout | FailureKind::IdleTimeout if now >= exchange.until => {
+            FailureKind::TotalTimeout
+        }
+        kind => kind,
+    };
+    let is_gone = kind == FailureKind::ClientGone;
+    let id = exchange.id;
+    let reply = LocalReply {
+        kind,
+        refusal: None,
+        request_id: id.as_str(),
+        is_head: exchange.method == Method::Head,
+        is_close: !exchange.is_keep_alive || !exchange.is_whole() || client.alarm.is_draining(),
+        client_minor: exchange.client_minor,
+    };
+    let (next, sent) = if is_gone {
+        (Next::Abort, 0)
+    } else {
+        send(client, worker, &reply).await
+    };
+    let ending = Ending {
+        status: kind.status(),
+        received: exchange.received,
+        sent,
+        at: now,
+        first_byte: None,
+        lease: failed.lease.as_ref(),
+        attempts: failed.attempts,
+        reason: Some(kind),
+        is_local: !is_gone,
+    };
+    record(&mut exchange, ending, client.address, worker, listener);
+    next
+}
+
+/// No route takes the request.
+pub async fn no_route(
+    client: &mut Client,
+    head: &RequestHead,
+    mut received: Received,
+    started_at: Time,
+    worker: &Rc<Worker>,
+    listener: &LocalListener,
+) -> Next {
+    let id = worker.request_id();
+    let bytes = received.bytes();
+    let (method, host) = (head.method_name.of(bytes), head.authority.of(bytes));
+    let text = RequestText::new(method, host, head.path(bytes), id.as_str().as_bytes());
+    received.advance(head.length);
+    client.ahead = keep_unread(received);
+    let reply = LocalReply {
+        kind: FailureKind::NoRoute,
+        refusal: None,
+        request_id: id.as_str(),
+        is_head: head.method == Method::Head,
+        is_close: !head.is_keep_alive || head.framing.has_body() || client.alarm.is_draining(),
+        client_minor: head.minor,
+    };
+    let (next, sent) = send(client, worker, &reply).await;
+    let ending = Ending {
+        received: head.length as u64,
+        ..local_ending(404, sent, reply.kind)
+    };
+    record_unrouted(
+        head.method,
+        text,
+        started_at,
+        ending,
+        client.address,
+        worker,
+        listener,
+    );
+    next
+}
+
+/// A request that is refused before it is one. The connection closes: its framing is not trusted.
+pub async fn refuse(
+    client: &mut Client,
+    kind: FailureKind,
+    refusal: Option<HeadError>,
+    worker: &Rc<Worker>,
+    listener: &LocalListener,
+) -> Next {
+    let reason = refusal.map_or(kind.as_str(), HeadError::as_str);
+    tracing::debug!(listener = %listener.cell.name, client = %client.address, reason, "request refused");
+    let started_at = time::now();
+    let reply = LocalReply {
+        kind,
+        refusal,
+        request_id: "",
+        is_head: false,
+        is_close: true,
+        client_minor: 1,
+    };
+    let (next, sent) = send(client, worker, &reply).await;
+    let status = refusal.map_or(kind.status(), HeadError::status);
+    let ending = local_ending(status, sent, kind);
+    let text = RequestText::default();
+    record_unrouted(
+        Method::Other,
+        text,
+        started_at,
+        ending,
+        client.address,
+        worker,
+        listener,
+    );
+    next
+}
+
+fn local_ending(status: u16, sent: u64, kind: FailureKind) -> Ending<'static> {
+    Ending {
+        status,
+        received: 0,
+        sent,
+        at: time::now(),
+        first_byte: None,
+        lease: None,
+        attempts: 0,
+        reason: Some(kind),
+        is_local: true,
+    }
+}
+
+/// Sends the answer. Gives its size, head included.
+async fn send(client: &mut Client, worker: &Rc<Worker>, local: &LocalReply<'_>) -> (Next, u64) {
+    let status = local.refusal.map_or(local.kind.status(), HeadError::status);
+    let date = worker.date();
+    let reply = Reply {
+        status,
+        reason: local.kind.as_str(),
+        detail: local.refusal.map_or("", HeadError::as_str),
+        proxy_error: local.kind.proxy_status(),
+        request_id: local.request_id,
+        date: date.as_str(),
+        is_head: local.is_head,
+        is_close: local.is_close,
+        client_minor: local.client_minor,
+        retry_after: (status == 503).then_some(RETRY_AFTER_SECONDS),
+    };
+    let mut out = worker.buffers.lend_small();
+    write_reply(&mut out, &reply);
+    client
+        .alarm
+        .set_deadline(worker.recently().after(default::LINGER_TIMEOUT));
+    match client.send(&out).await {
+        Ok(()) if local.is_close => (Next::Close, out.len() as u64),
+        Ok(()) => (Next::Request, out.len() as u64),
+        Err(_) => (Next::Abort, 0),
+    }
+}
