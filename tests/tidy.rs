@@ -9,8 +9,6 @@
     reason = "a test may panic: that is how it speaks"
 )]
 
-#[path = "tidy/configurations.rs"]
-mod configurations;
 #[path = "tidy/files.rs"]
 mod files;
 #[path = "tidy/layers.rs"]
