@@ -1,1 +1,12 @@
+//! End to end over real sockets, against real servers: PostgreSQL, Redis, our own binary.
+//!
+//! `support` starts the servers. Tests wait on conditions, never on sleeps.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic: that is how it speaks"
+)]
 
+mod probes;
+mod support;

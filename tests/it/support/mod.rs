@@ -1,0 +1,12 @@
+//! What the tests stand on: real servers as children, free ports, waiting for conditions.
+#![allow(dead_code, reason = "not every convenience has a user in every change")]
+
+pub(crate) mod eventually;
+pub(crate) mod ports;
+pub(crate) mod postgres;
+pub(crate) mod process;
+pub(crate) mod redis;
+
+pub(crate) use eventually::{LONG, eventually};
+pub(crate) use postgres::{PostgresServer, StopMode};
+pub(crate) use redis::RedisServer;
