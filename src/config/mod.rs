@@ -7,6 +7,7 @@ pub mod default;
 pub mod diff;
 pub mod dump;
 pub mod file;
+pub mod fuzz;
 pub mod lint;
 pub mod listener;
 pub mod load;
@@ -15,6 +16,8 @@ pub mod process;
 mod resolve;
 pub mod route;
 pub mod secret;
+#[cfg(test)]
+mod tests;
 pub mod upstream;
 
 pub use load::{LoadError, Loaded, load, parse};

@@ -6,6 +6,8 @@ mod repair;
 pub mod table;
 pub mod unit;
 
+use std::collections::BTreeSet;
+
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
@@ -15,7 +17,7 @@ use table::{
     AdminTable, ListenerTable, LogTable, MetricsTable, ProcessTable, RouteTable, UpstreamTable,
 };
 
-use super::problem::Findings;
+use super::problem::{Findings, line_column};
 
 /// Syntax errors told at once: after a few the parser only guesses.
 const SYNTAX_ERRORS_MAX: usize = 5;
@@ -78,10 +80,16 @@ fn find<'w, T>(list: &'w [Named<T>], name: &str) -> Option<&'w Named<T>> {
 /// Reads the text as far as it can be read; `None` when it is not TOML.
 pub fn read(findings: &mut Findings<'_>) -> Option<Written> {
     let text = findings.text;
-    let (document, errors) = DeTable::parse_recoverable(text);
+    let (document, mut errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
-            note_syntax(error, findings);
+        errors.sort_by_key(|error| error.span().map_or(text.len(), |span| span.start));
+        let mut lines = BTreeSet::new();
+        for error in errors.iter().take(SYNTAX_ERRORS_MAX * 10) {
+            // what follows on the same line is mostly the same mistake
+            let line = line_column(text, error.span().map_or(text.len(), |span| span.start)).0;
+            if lines.len() < SYNTAX_ERRORS_MAX && lines.insert(line) {
+                note_syntax(error, findings);
+            }
         }
         return None;
     }
@@ -95,21 +103,38 @@ pub fn read(findings: &mut Findings<'_>) -> Option<Written> {
 fn note_syntax(error: &Error, findings: &mut Findings<'_>) {
     let end = findings.text.len();
     let span = error.span().unwrap_or(end..end);
-    let message = error.message().trim();
     let line = line_at(findings.text, span.start);
-    let help = if message.contains("duplicate key") {
-        Some("a key or a table can be written once only")
-    } else if line.contains(": ") && !line.contains('=') {
-        Some("this is TOML, not YAML: write key = value")
-    } else if line.trim_end().ends_with(['{', ';']) {
-        Some("this is TOML: write key = value, and [kind.name] for a table")
-    } else {
-        None
-    };
+    let word = findings.text.get(span.clone()).unwrap_or_default();
+    let (message, help) = syntax_words(error.message().trim(), line, word);
     let problem = findings.error("syntax", span, message);
     if let Some(help) = help {
         problem.help(help);
     }
+}
+
+/// The parser's message in our words, for the mistakes people make most.
+fn syntax_words(message: &str, line: &str, word: &str) -> (String, Option<String>) {
+    let line = line.trim_end();
+    if message.contains("duplicate key") {
+        let help = "a key or a table can be written once: put both together, or remove one";
+        return ("this is written twice".to_owned(), Some(help.to_owned()));
+    }
+    if message.starts_with("string values must be quoted") {
+        return if word.trim().is_empty() {
+            ("a value is missing".to_owned(), None)
+        } else {
+            let help = format!("write \"{}\"", word.trim());
+            ("a text is written in quotes".to_owned(), Some(help))
+        };
+    }
+    let help = if line.contains(": ") && !line.contains('=') {
+        Some("this is TOML, not YAML: write key = value")
+    } else if line.ends_with(['{', ';']) {
+        Some("this is TOML: write key = value, and [kind.name] for a table")
+    } else {
+        None
+    };
+    (message.to_owned(), help.map(str::to_owned))
 }
 
 fn line_at(text: &str, offset: usize) -> &str {

@@ -144,7 +144,7 @@ fn parse_status_range(text: &str) -> Result<RangeInclusive<u16>, String> {
 
 fn status_range(low: u16, high: u16) -> Result<RangeInclusive<u16>, String> {
     if !(100..=599).contains(&low) || !(100..=599).contains(&high) {
-        return Err("a status is a number from 100 to 599".to_owned());
+        return Err("a status must be a number from 100 to 599".to_owned());
     }
     if low > high {
         return Err(format!("the range is empty: write \"{high}-{low}\""));

@@ -147,6 +147,7 @@ fn endpoints(named: &Named<UpstreamTable>, findings: &mut Findings<'_>) -> Vec<E
         return Vec::new();
     };
     let is_broken = named.read.is_broken("endpoints");
+    let kind = named.read.table.kind.as_ref().map(|kind| *kind.get_ref());
     if list.get_ref().is_empty() && !is_broken {
         findings
             .error("empty", list.span(), "`endpoints` is empty")
@@ -163,7 +164,7 @@ fn endpoints(named: &Named<UpstreamTable>, findings: &mut Findings<'_>) -> Vec<E
     let mut seen = HashMap::new();
     let mut endpoints = Vec::new();
     for item in list.get_ref() {
-        let Some(endpoint) = endpoint(item, is_broken, findings) else {
+        let Some(endpoint) = endpoint(item, kind, is_broken, findings) else {
             continue;
         };
         let place = match &item.get_ref().address {
@@ -190,6 +191,7 @@ fn endpoints(named: &Named<UpstreamTable>, findings: &mut Findings<'_>) -> Vec<E
 
 fn endpoint(
     item: &Spanned<EndpointTable>,
+    kind: Option<Kind>,
     is_broken: bool,
     findings: &mut Findings<'_>,
 ) -> Option<Endpoint> {
@@ -213,7 +215,7 @@ fn endpoint(
     match text.parse::<Address>() {
         Ok(address) => Some(Endpoint { address, weight }),
         Err(error) => {
-            let help = address_help(text, error);
+            let help = address_help(text, kind, error);
             let problem = findings.error("bad-address", address.span(), error.to_string());
             if let Some(help) = help {
                 problem.help(help);
@@ -223,7 +225,7 @@ fn endpoint(
     }
 }
 
-fn address_help(text: &str, error: AddressError) -> Option<String> {
+fn address_help(text: &str, kind: Option<Kind>, error: AddressError) -> Option<String> {
     if let Some((_, rest)) = text.split_once("://") {
         let plain = rest.split('/').next().unwrap_or_default();
         return Some(format!("write host and port alone: \"{plain}\""));
@@ -232,7 +234,14 @@ fn address_help(text: &str, error: AddressError) -> Option<String> {
         return Some("an endpoint has no path".to_owned());
     }
     match error {
-        AddressError::NoPort if !text.is_empty() => Some(format!("write \"{text}:8080\"")),
+        AddressError::NoPort if !text.is_empty() => {
+            let port = match kind {
+                Some(Kind::Postgres) => 5432,
+                Some(Kind::Redis) => 6379,
+                Some(Kind::Http | Kind::Tcp) | None => 8080,
+            };
+            Some(format!("write \"{text}:{port}\""))
+        }
         _ => None,
     }
 }

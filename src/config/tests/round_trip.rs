@@ -1,0 +1,80 @@
+//! A dump loads again to the same configuration, and a diff tells what changed.
+
+use super::checked;
+use crate::config::Config;
+use crate::config::diff::diff;
+use crate::config::dump::dump;
+use crate::config::secret::SecretReader;
+
+const FULL: &str = include_str!("../../../conf/full.toml");
+
+fn config(text: &str) -> Config {
+    checked(text).unwrap().0
+}
+
+#[test]
+fn a_dump_loads_again_to_an_equal_configuration() {
+    let odd = "[listeners.\"a.b\"]\nbind = [\"[::]:80\"]\nkind = \"http\"\nupstream = \"app\"\n@app\n\
+        health = { http = { path = \"/a?b=\\\"c\\\\\", expect_body = \"\\u0000\\n'\\\"\" } }\n\
+        [admin]\nlisten = \"off\"\nsocket = \"/run/x.sock\"\n@red\n@pg\nhold = \"0s\"\n@db\n\
+        [upstreams.r]\nkind = \"redis\"\nendpoints = [{ address = \"[::1]:1\", weight = 0 }]\n\
+        health = { redis = { user = \"u\", password = { env = \"R\" } } }\n";
+    let odd = odd.replace("/a?b=\\\"c\\\\", "/a?b=c");
+    for text in ["@web\n@app\n", FULL, &odd] {
+        let config = config(text);
+        let page = dump(&config);
+        let again = crate::config::parse("dump", &page, &SecretReader::Never);
+        assert_eq!(
+            again.unwrap_or_else(|all| panic!("{all:#?}\n{page}")).0,
+            config
+        );
+    }
+}
+
+#[test]
+fn a_dump_names_secrets_by_their_references_only() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pass"), "hunter2").unwrap();
+    let text = super::whole(
+        "@pg\n[upstreams.db]\nkind = \"postgres\"\nendpoints = [{ address = \"a:1\" }]\n\
+         health = { postgres = { user = \"u\", password = { file = \"pass\" } } }\n",
+    );
+    let secrets = SecretReader::System(folder.path().to_path_buf());
+    let (config, _) = crate::config::parse("f", &text, &secrets).unwrap();
+    let page = dump(&config);
+    assert!(!page.contains("hunter2") && !format!("{config:?}").contains("hunter2"));
+    let (again, _) = crate::config::parse("f", &page, &secrets).unwrap();
+    assert_eq!(again, config);
+
+    std::fs::write(folder.path().join("pass"), "other").unwrap();
+    let (rotated, _) = crate::config::parse("f", &text, &secrets).unwrap();
+    let told = diff(&config, &rotated).to_string();
+    assert_eq!(told, "~ upstream db: the content of its secret\n");
+}
+
+#[test]
+fn a_diff_tells_one_line_per_change() {
+    let old = config(
+        "@web\n@app\n@pg\n@db\n[routes.api]\nlisteners = [\"web\"]\nhosts = [\"a.b\"]\nupstream = \"app\"\n",
+    );
+    let new = config(
+        "[process]\ndrain_delay = \"1s\"\n@pg\nhold = \"10s\"\n[upstreams.db]\nkind = \"postgres\"\n\
+         endpoints = [{ address = \"b:1\" }]\nhealth = { postgres = { user = \"u\" }, interval = \"2s\" }\n\
+         @red\n@web\n@app\n",
+    );
+    assert_eq!(
+        diff(&old, &new).to_string(),
+        "~ process.drain_delay: \"5s\" → \"1s\"\n\
+         + listener red\n\
+         ~ listener pg: hold: \"30s\" → \"10s\"\n\
+         - route api\n\
+         + upstream cache\n\
+         ~ upstream db: endpoint a:1: gone, was weight 1\n\
+         ~ upstream db: endpoint b:1: weight 1, new\n\
+         ~ upstream db: health.interval: \"1s\" → \"2s\"\n"
+    );
+    let nothing = diff(&old, &old);
+    assert!(nothing.is_empty());
+    assert_eq!(nothing.to_string(), "nothing changed\n");
+    assert_eq!(nothing.upstreams.kept.len(), 2);
+}
