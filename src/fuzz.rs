@@ -10,6 +10,8 @@
     reason = "a panic is how a body says that a promise is broken"
 )]
 
+pub use crate::config::fuzz::config_file;
+
 use crate::proxy::http::h1::body::{
     BodyError, BodyReader, CHUNK_ROOM_AFTER, CHUNK_ROOM_BEFORE, frame_chunk,
 };
@@ -25,6 +27,7 @@ pub type Body = fn(&[u8]);
 /// Every body by the name of its target and corpus folder.
 pub const BODIES: &[(&str, Body)] = &[
     ("chunked_body", chunked_body),
+    ("config_file", config_file),
     ("request_head", request_head),
     ("response_head", response_head),
 ];
