@@ -8,5 +8,6 @@
     reason = "a test may panic: that is how it speaks"
 )]
 
+mod admin;
 mod probes;
 mod support;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -286,14 +286,20 @@ fn refused(errors: Vec<RefusedProblem>) -> Page {
 
 /// Reads a body that nobody needs, so that the connection can be used again.
 async fn swallow(body: Incoming) -> Result<(), Box<Page>> {
-    let read = Limited::new(body, default::ADMIN_BODY_BYTES_MAX).collect();
-    match tokio::time::timeout(default::ADMIN_BODY_TIMEOUT, read).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) => Err(Box::new(problem(
+    let too_large = || {
+        Box::new(problem(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
             "no call of the API needs such a body",
-        ))),
+        ))
+    };
+    if body.size_hint().lower() > default::ADMIN_BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
+    let read = Limited::new(body, default::ADMIN_BODY_BYTES_MAX).collect();
+    match tokio::time::timeout(default::ADMIN_BODY_TIMEOUT, read).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) => Err(too_large()),
         Err(_) => Err(Box::new(problem(
             StatusCode::REQUEST_TIMEOUT,
             "body_timeout",
