@@ -15,6 +15,8 @@ mod files;
 mod layers;
 #[path = "tidy/libraries.rs"]
 mod libraries;
+#[path = "tidy/metrics.rs"]
+mod metrics;
 #[path = "tidy/papers.rs"]
 mod papers;
 #[path = "tidy/source.rs"]

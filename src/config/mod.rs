@@ -1,6 +1,6 @@
 //! What the operator asked: read, checked as a whole, then plain values that cannot be wrong.
 //!
-//! Start at [`load`]: text in, a [`Config`] or all [`problem::Problem`]s out. `file` is the text as
+//! Start at [`load()`]: text in, a [`Config`] or all [`problem::Problem`]s out. `file` is the text as
 //! written, `resolve` turns it into the types of `listener`, `route`, `upstream` and `process`.
 
 pub mod default;
