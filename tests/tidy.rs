@@ -9,6 +9,8 @@
     reason = "a test may panic: that is how it speaks"
 )]
 
+#[path = "tidy/configurations.rs"]
+mod configurations;
 #[path = "tidy/files.rs"]
 mod files;
 #[path = "tidy/layers.rs"]
