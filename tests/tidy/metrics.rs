@@ -21,7 +21,11 @@ fn metrics_named(file: &Source) -> Vec<(String, usize)> {
 }
 
 fn unknown_metrics(file: &Source) -> Vec<String> {
-    let is_known = |name: &str| CATALOG.iter().any(|metric| metric.name == name);
+    let is_known = |name: &str| {
+        let is_family = name.ends_with('_');
+        let fits = |known: &str| known == name || is_family && known.starts_with(name);
+        CATALOG.iter().any(|metric| fits(metric.name))
+    };
     metrics_named(file)
         .into_iter()
         .filter(|(name, _)| !is_known(name))
