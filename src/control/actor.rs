@@ -287,16 +287,17 @@ impl Actor {
         }
     }
 
+    /// The first primary after a start is no change: an alert on changes must not fire then.
     fn count(&self, event: &EventKind) {
         if let EventKind::Primary {
-            from,
+            from: Some(from),
             to: Some(to),
             lost_for,
             ..
         } = event
         {
             match lost_for {
-                Some(lost_for) if from.as_ref() == Some(to) => {
+                Some(lost_for) if from == to => {
                     self.counts.primary_returned(*lost_for);
                 }
                 lost_for => self.counts.primary_changed(*lost_for),

@@ -8,6 +8,7 @@
     reason = "a test may panic: that is how it speaks"
 )]
 
+mod access_log;
 mod admin;
 mod probes;
 mod support;

@@ -102,9 +102,7 @@ fn is_read(method: &Method) -> bool {
 }
 
 fn readyz(context: &AdminContext, query: Option<&str>) -> Page {
-    let conditions = context
-        .readiness
-        .conditions(&context.live.upstreams(), now());
+    let conditions = context.readiness.conditions(&context.upstreams(), now());
     let is_ready = conditions.iter().all(|one| one.missing.is_none());
     let is_verbose = query.is_some_and(|query| query.split('&').any(|pair| pair == "verbose"));
     let mut lines = String::new();
@@ -129,7 +127,6 @@ fn metrics(context: &AdminContext) -> Page {
     let (now, config) = (now(), context.config.load());
     let is_per_endpoint = config.metrics.is_per_endpoint;
     let readings: Vec<_> = context
-        .live
         .upstreams()
         .iter()
         .map(|cell| readings::upstream(cell, is_per_endpoint, now))
@@ -139,7 +136,7 @@ fn metrics(context: &AdminContext) -> Page {
 
 fn status(context: &AdminContext) -> StatusPage {
     let (now, config) = (now(), context.config.load());
-    let cells = context.live.upstreams();
+    let cells = context.upstreams();
     let upstreams: Vec<_> = cells
         .iter()
         .map(|cell| picture::upstream_line(cell))
@@ -173,8 +170,7 @@ fn status(context: &AdminContext) -> StatusPage {
 
 fn upstreams(context: &AdminContext) -> Page {
     let now = now();
-    let mut cells = context.live.upstreams();
-    cells.sort_by(|a, b| a.name.cmp(&b.name));
+    let cells = context.upstreams();
     let items = cells.iter().map(|cell| picture::upstream(cell, now));
     json(
         StatusCode::OK,
@@ -185,13 +181,13 @@ fn upstreams(context: &AdminContext) -> Page {
 }
 
 fn upstream(context: &AdminContext, name: &str) -> Option<Page> {
-    let cells = context.live.upstreams();
-    let cell = cells.iter().find(|cell| cell.name.as_str() == name)?;
+    let registry = context.registry.load();
+    let cell = registry.find(name)?;
     Some(json(StatusCode::OK, &picture::upstream(cell, now())))
 }
 
 fn listeners(context: &AdminContext) -> Page {
-    let (config, mut bound) = (context.config.load(), context.live.bound());
+    let (config, bound) = (context.config.load(), context.bound.load());
     let items = config.listeners.values().map(|listener| {
         let (upstream, role) = match &listener.protocol {
             Protocol::Http(http) => (http.upstream.clone(), None),
@@ -199,7 +195,7 @@ fn listeners(context: &AdminContext) -> Page {
                 (Some(session.upstream.clone()), Some(session.role))
             }
         };
-        let bind = bound.remove(&listener.name).unwrap_or_default();
+        let bind = bound.get(&listener.name).map_or(&[][..], Vec::as_slice);
         ListenerPage {
             name: listener.name.to_string(),
             kind: listener.protocol.as_str().to_owned(),
@@ -229,7 +225,7 @@ fn events(context: &AdminContext, query: Option<&str>) -> Page {
         .into_iter()
         .flat_map(|query| query.split('&'))
         .find_map(|pair| pair.strip_prefix("upstream="));
-    let events = context.live.events();
+    let events = context.journal.list();
     let items = events
         .iter()
         .filter(|event| wanted.is_none_or(|wanted| event.upstream.as_str() == wanted))

@@ -23,26 +23,24 @@ use crate::base::task::Tasks;
 use crate::base::time::Time;
 use crate::config::Config;
 use crate::control::admin::pages::{RefusedProblem, ReloadPage};
+use crate::control::journal::Journal;
 use crate::control::readiness::Readiness;
-use crate::model::event::Event;
 use crate::model::name::Name;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::cell::UpstreamCell;
+use crate::upstream::registry::Registry;
 
-/// The live things that pages are made of, wherever they are kept.
-pub trait Live: Send + Sync {
-    /// Every configured upstream.
-    fn upstreams(&self) -> Vec<Arc<UpstreamCell>>;
-    /// What happened, oldest first; bounded.
-    fn events(&self) -> Vec<Event>;
-    /// The addresses each listener is bound to, with the ports the kernel chose.
-    fn bound(&self) -> BTreeMap<Name, Vec<SocketAddr>>;
-}
+/// The addresses each listener is bound to, with the ports the kernel chose.
+pub type Bound = BTreeMap<Name, Vec<SocketAddr>>;
 
 /// What the API reads, and whom it asks.
 pub struct AdminContext {
-    /// Upstreams, events, addresses.
-    pub live: Box<dyn Live>,
+    /// Every configured upstream.
+    pub registry: Arc<Published<Registry>>,
+    /// What happened.
+    pub journal: Arc<Journal>,
+    /// Where the listeners are.
+    pub bound: Arc<Published<Bound>>,
     /// The configuration in force, with its generation.
     pub config: Arc<Published<Arc<Config>>>,
     /// What `/metrics` shows.
@@ -55,6 +53,13 @@ pub struct AdminContext {
     pub tasks: Tasks,
     /// When the process began.
     pub started_at: Time,
+}
+
+impl AdminContext {
+    /// Every configured upstream, by name.
+    pub fn upstreams(&self) -> Vec<Arc<UpstreamCell>> {
+        self.registry.load().iter().map(Arc::clone).collect()
+    }
 }
 
 /// Somebody asks for a reload and waits for the answer.

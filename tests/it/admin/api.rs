@@ -207,7 +207,7 @@ fn a_dead_upstream_keeps_nobody_unready_for_ever() {
     let (now, readiness) = (time::now(), &fixture.context.readiness);
     readiness.bound();
     readiness.applied(now);
-    let cells = fixture.context.live.upstreams();
+    let cells = fixture.context.upstreams();
     assert!(!readiness.is_ready(&cells, now));
     let later = now.after(fairlead::config::default::READY_WAIT);
     assert!(readiness.is_ready(&cells, later));

@@ -32,7 +32,7 @@ fn full_page() -> String {
     let orders = metrics.upstream(&Name::from("orders"));
     orders.of(0).connected(Duration::from_millis(1));
     orders.of(0).session_closed(FailureKind::RoleChanged);
-    let cells = fixture.context.live.upstreams();
+    let cells = fixture.context.upstreams();
     let snapshot = cells[0].snapshot.load();
     let endpoint = &snapshot.endpoints[0].endpoint;
     let decay = Duration::from_secs(10);

@@ -6,7 +6,6 @@ mod doors;
 mod metrics;
 mod papers;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,9 +17,8 @@ use fairlead::base::time::{self, Time};
 use fairlead::config::Config;
 use fairlead::control::admin::client::{self, AdminAddress, Answer};
 use fairlead::control::admin::listen::Door;
-use fairlead::control::admin::{AdminContext, Live, ReloadCall};
+use fairlead::control::admin::{AdminContext, Bound, ReloadCall};
 use fairlead::control::readiness::Readiness;
-use fairlead::model::event::Event;
 use fairlead::model::name::Name;
 use fairlead::model::role::{PostgresFacts, Role};
 use fairlead::model::verdict::{Evidence, ProbeFailure, ProbeFailureKind, Verdict};
@@ -28,6 +26,7 @@ use fairlead::telemetry::metrics::Metrics;
 use fairlead::upstream::cell::UpstreamCell;
 use fairlead::upstream::effect::{Effect, StateEvent};
 use fairlead::upstream::endpoint::Verdicts;
+use fairlead::upstream::registry::Registry;
 use fairlead::upstream::state::UpstreamState;
 use tokio::sync::mpsc;
 
@@ -62,30 +61,10 @@ struct Fixture {
     folder: tempfile::TempDir,
     context: Arc<AdminContext>,
     upstreams: Vec<(UpstreamState, Arc<UpstreamCell>)>,
-    events: Arc<std::sync::Mutex<Vec<Event>>>,
     reloads: mpsc::Receiver<ReloadCall>,
     admin: SocketAddr,
     metrics: SocketAddr,
     socket: PathBuf,
-}
-
-struct Given {
-    cells: Vec<Arc<UpstreamCell>>,
-    events: Arc<std::sync::Mutex<Vec<Event>>>,
-}
-
-impl Live for Given {
-    fn upstreams(&self) -> Vec<Arc<UpstreamCell>> {
-        self.cells.clone()
-    }
-
-    fn events(&self) -> Vec<Event> {
-        self.events.lock().unwrap().clone()
-    }
-
-    fn bound(&self) -> BTreeMap<Name, Vec<SocketAddr>> {
-        BTreeMap::from([(Name::from("web"), vec!["127.0.0.1:8080".parse().unwrap()])])
-    }
 }
 
 /// The configuration, with a password file instead of the variable.
@@ -119,16 +98,19 @@ impl Fixture {
             let cell = UpstreamCell::new(upstream.name.clone(), *first, kicks);
             upstreams.push((state, Arc::new(cell)));
         }
-        let events = Arc::default();
         let (reload, reloads) = mpsc::channel(1);
         let tasks = Tasks::default();
         let published = Published::new(Arc::new(Config::default()));
         published.publish(Arc::new(config));
         let context = Arc::new(AdminContext {
-            live: Box::new(Given {
-                cells: upstreams.iter().map(|(_, cell)| cell.clone()).collect(),
-                events: Arc::clone(&events),
-            }),
+            registry: Arc::new(Published::new(Registry::new(
+                upstreams.iter().map(|(_, cell)| Arc::clone(cell)),
+            ))),
+            journal: Arc::default(),
+            bound: Arc::new(Published::new(Bound::from([(
+                Name::from("web"),
+                vec!["127.0.0.1:8080".parse().unwrap()],
+            )]))),
             config: Arc::new(published),
             metrics: Arc::new(Metrics::new(1, tasks.clone())),
             readiness: Arc::new(Readiness::default()),
@@ -143,7 +125,6 @@ impl Fixture {
             folder,
             context,
             upstreams,
-            events,
             reloads,
             admin,
             metrics,
@@ -186,7 +167,7 @@ impl Fixture {
                 Effect::Publish(snapshot) => {
                     cell.snapshot.publish(*snapshot);
                 }
-                Effect::Record(event) => self.events.lock().unwrap().push(event),
+                Effect::Record(event) => self.context.journal.record(event),
                 _ => {}
             }
         }
