@@ -9,6 +9,7 @@
 )]
 
 mod access_log;
+mod actor;
 mod admin;
 mod probes;
 mod support;
