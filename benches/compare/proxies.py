@@ -237,7 +237,7 @@ endpoints = [{{ address = "127.0.0.1:{self.bulk_origin}" }}]
         return [self.binary, "run", "-c", config]
 
     def version(self):
-        return said([self.binary, "version"], r"(\S+)\s*$")
+        return said([self.binary, "version"], r"fairlead (\S+)")
 
 
 def said(command, pattern):
