@@ -130,14 +130,29 @@ fn names(claims: &[Claim<'_>], positions: &[usize]) -> String {
     names.fold(first, |text, claim| text + " and " + claim.endpoint)
 }
 
+/// Shows this one as the primary, and nobody else: the last primary, which is shown as such while
+/// it does not answer, has its successor now.
+fn crown(standings: &mut [Standing], primary: usize) {
+    for (position, standing) in standings.iter_mut().enumerate() {
+        if position == primary {
+            standing.role = Role::Primary;
+        } else if standing.role == Role::Primary {
+            standing.role = Role::Unknown;
+        }
+    }
+}
+
 /// Flags every one of these as claiming against the others.
 fn split_brain(standings: &mut [Standing], claims: &[Claim<'_>], live: &[usize], what: &str) {
     let why = format!("{} claim to be primary {what}", names(claims, live));
     for position in live {
         if let Some(standing) = standings.get_mut(*position) {
             standing.role = Role::Unknown;
-            standing.flags = standing.flags.with(Flag::SplitBrain);
+            standing.flags = Flags::NONE.with(Flag::SplitBrain);
             standing.why = Some(why.clone());
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

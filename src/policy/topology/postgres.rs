@@ -9,7 +9,7 @@ use crate::model::flags::{Flag, Flags};
 use crate::model::name::Name;
 use crate::model::role::{Epoch, PostgresFacts, Role};
 use crate::model::verdict::Evidence;
-use crate::policy::topology::{Claim, Election, Standing, split_brain};
+use crate::policy::topology::{Claim, Election, Standing, crown, split_brain};
 
 /// What is remembered.
 #[derive(Debug, Default)]
@@ -63,11 +63,9 @@ impl History {
             [only] => Some(*only),
             _ => None,
         };
-        if let Some((standing, claim)) =
-            primary.and_then(|at| Some((standings.get_mut(at)?, claims.get(at)?)))
-        {
-            standing.role = Role::Primary;
-            self.last = Some(claim.endpoint.clone());
+        if let Some(position) = primary {
+            crown(&mut standings, position);
+            self.last = claims.get(position).map(|claim| claim.endpoint.clone());
         }
         let is_split_brain = live.len() > 1;
         if is_split_brain {

@@ -13,7 +13,7 @@ use crate::model::flags::{Flag, Flags};
 use crate::model::name::Name;
 use crate::model::role::{Epoch, RedisFacts, ReplicationId, Role};
 use crate::model::verdict::Evidence;
-use crate::policy::topology::{Claim, Election, Standing, split_brain};
+use crate::policy::topology::{Claim, Election, Standing, crown, split_brain};
 
 /// What is remembered.
 #[derive(Debug)]
@@ -56,14 +56,16 @@ impl History {
     }
 
     pub(super) fn elect(&mut self, claims: &[Claim<'_>], is_settled: bool) -> Election {
-        // Each step leaves an id behind for good, so there are never more steps than claims.
+        // Each step is to an id that was not known before, so there are no more than claims.
         for _ in claims {
-            if !self.advance(claims) {
+            let has_moved = self.advance(claims)
+                || self.follow(claims)
+                || self.restart(claims)
+                || (is_settled && self.found(claims));
+            if !has_moved {
                 break;
             }
         }
-        self.follow(claims);
-        self.restart(claims);
         let is_waiting = self.head.is_none() && !is_settled;
         let agreed = self.head.is_some() || do_followers_agree(claims);
         let mut standings: Vec<_> = claims
@@ -79,20 +81,11 @@ impl History {
             [only] => Some(*only),
             _ => None,
         };
-        if let Some((standing, claim)) =
-            primary.and_then(|at| Some((standings.get_mut(at)?, claims.get(at)?)))
-        {
-            let head = self.head.get_or_insert_with(|| Head {
-                endpoint: None,
-                ids: facts_of(claim)
-                    .and_then(|facts| facts.replication_id)
-                    .into_iter()
-                    .collect(),
-            });
-            head.endpoint = Some(claim.endpoint.clone());
-            self.epoch = self.epoch.max(1);
-            standing.role = Role::Primary;
-            standing.epoch = Some(Epoch(self.epoch));
+        if let Some(position) = primary {
+            crown(&mut standings, position);
+            if let (Some(head), Some(claim)) = (&mut self.head, claims.get(position)) {
+                head.endpoint = Some(claim.endpoint.clone());
+            }
         }
         let is_split_brain = live.len() > 1;
         if is_split_brain {
@@ -107,6 +100,24 @@ impl History {
         }
     }
 
+    /// The first primary: the only one that claims it.
+    fn found(&mut self, claims: &[Claim<'_>]) -> bool {
+        let mut live = claims.iter().filter(|claim| {
+            let id = facts_of(claim).and_then(|facts| facts.replication_id);
+            is_live(claim) && !id.is_some_and(|id| self.is_superseded(id))
+        });
+        let (None, Some(only), None) = (&self.head, live.next(), live.next()) else {
+            return false;
+        };
+        let id = facts_of(only).and_then(|facts| facts.replication_id);
+        self.epoch = 1;
+        self.head = Some(Head {
+            endpoint: Some(only.endpoint.clone()),
+            ids: id.into_iter().collect(),
+        });
+        true
+    }
+
     /// One step to a newer history: somebody's previous id is one of the known primary's.
     fn advance(&mut self, claims: &[Claim<'_>]) -> bool {
         let Some(head) = &self.head else {
@@ -119,16 +130,13 @@ impl History {
             let is_newer = head.ids.contains(&previous) && !head.ids.contains(&id);
             (is_newer && !is_restart && !self.is_superseded(id)).then_some(id)
         });
-        newer.is_some_and(|id| {
-            self.begin(id);
-            true
-        })
+        newer.is_some_and(|id| self.begin(id))
     }
 
     /// The last primary itself now follows a claimant: whoever made it do so has decided.
-    fn follow(&mut self, claims: &[Claim<'_>]) {
+    fn follow(&mut self, claims: &[Claim<'_>]) -> bool {
         let Some(head) = &self.head else {
-            return;
+            return false;
         };
         let followed = claims
             .iter()
@@ -143,15 +151,13 @@ impl History {
                     .iter()
                     .any(|claim| is_live(claim) && facts_of(claim).is_some_and(claims_it))
             });
-        if let Some(id) = followed {
-            self.begin(id);
-        }
+        followed.is_some_and(|id| self.begin(id))
     }
 
     /// The last primary's own endpoint claims again under another id: it was restarted.
-    fn restart(&mut self, claims: &[Claim<'_>]) {
+    fn restart(&mut self, claims: &[Claim<'_>]) -> bool {
         let Some(head) = &self.head else {
-            return;
+            return false;
         };
         let restarted = claims
             .iter()
@@ -160,7 +166,7 @@ impl History {
             .find_map(|facts| facts.replication_id)
             .filter(|id| !head.ids.contains(id) && !self.is_superseded(*id));
         let (Some(id), Some(head)) = (restarted, &mut self.head) else {
-            return;
+            return false;
         };
         head.ids.push(id);
         self.epoch += 1;
@@ -168,9 +174,10 @@ impl History {
             let oldest = head.ids.remove(0);
             self.supersede(oldest);
         }
+        true
     }
 
-    fn begin(&mut self, id: ReplicationId) {
+    fn begin(&mut self, id: ReplicationId) -> bool {
         let newer = Head {
             endpoint: None,
             ids: vec![id],
@@ -179,6 +186,7 @@ impl History {
             self.supersede(old);
         }
         self.epoch += 1;
+        true
     }
 
     fn supersede(&mut self, id: ReplicationId) {

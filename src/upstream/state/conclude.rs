@@ -271,9 +271,13 @@ fn tell(view: &EndpointView, old: Option<&EndpointView>, events: &mut Vec<EventK
             to: view.role,
         });
     }
-    let refusals = [Flag::Fenced, Flag::ForeignLineage, Flag::UnknownLineage];
-    let is_new = |flag: &Flag| view.flags.has(*flag) && old.is_none_or(|old| !old.flags.has(*flag));
-    if view.role == Role::Unknown && refusals.iter().any(is_new) {
+    // A dead endpoint whose last claim is out of date claims nothing now.
+    let is_refused = |view: &EndpointView| {
+        let refusals = [Flag::Fenced, Flag::ForeignLineage, Flag::UnknownLineage];
+        let is_flagged = refusals.into_iter().any(|flag| view.flags.has(flag));
+        view.is_healthy && view.role == Role::Unknown && is_flagged
+    };
+    if is_refused(view) && !old.is_some_and(is_refused) {
         events.push(EventKind::Refused {
             endpoint: endpoint(),
             why: view.why.as_deref().unwrap_or_default().to_owned(),
