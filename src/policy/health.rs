@@ -96,11 +96,6 @@ impl Health {
     pub fn is_known(&self) -> bool {
         self.is_up.is_some()
     }
-
-    /// Up, but the last verdict was against it.
-    pub fn is_shaken(&self) -> bool {
-        self.is_up() && self.against > 0
-    }
 }
 
 #[cfg(test)]

@@ -118,19 +118,38 @@ impl History {
         true
     }
 
-    /// One step to a newer history: somebody's previous id is one of the known primary's.
+    /// To the newest history that claims prove to have grown from the known primary's, over any
+    /// number of promotions. If its own end is known to be over, it is no place to go: then
+    /// nothing moves, and the known history, proven to be over as well, is refused.
     fn advance(&mut self, claims: &[Claim<'_>]) -> bool {
         let Some(head) = &self.head else {
             return false;
         };
-        let newer = claims.iter().find_map(|claim| {
-            let facts = facts_of(claim).filter(|facts| !facts.is_loading)?;
-            let (id, previous) = (facts.replication_id?, facts.previous_replication_id?);
-            let is_restart = head.is_led_by(claim) && facts.role == Role::Primary;
-            let is_newer = head.ids.contains(&previous) && !head.ids.contains(&id);
-            (is_newer && !is_restart && !self.is_superseded(id)).then_some(id)
-        });
-        newer.is_some_and(|id| self.begin(id))
+        let mut passed = head.ids.clone();
+        let mut from = head.ids.clone();
+        for _ in claims {
+            let mut successors = claims.iter().filter_map(|claim| {
+                let facts = facts_of(claim).filter(|facts| !facts.is_loading)?;
+                let (id, previous) = (facts.replication_id?, facts.previous_replication_id?);
+                let is_restart = head.is_led_by(claim) && facts.role == Role::Primary;
+                let is_next = from.contains(&previous) && !passed.contains(&id);
+                (is_next && !is_restart).then_some(id)
+            });
+            let Some(any) = successors.clone().next() else {
+                break;
+            };
+            let next = successors
+                .find(|id| !self.is_superseded(*id))
+                .unwrap_or(any);
+            passed.push(next);
+            from = vec![next];
+        }
+        match from.as_slice() {
+            [newest] if !head.ids.contains(newest) && !self.is_superseded(*newest) => {
+                self.begin(*newest)
+            }
+            _ => false,
+        }
     }
 
     /// The last primary itself now follows a claimant: whoever made it do so has decided.
@@ -155,14 +174,16 @@ impl History {
     }
 
     /// The last primary's own endpoint claims again under another id: it was restarted.
+    /// Whether it is up decides later; whoever is promoted from the new id is newer in any case.
     fn restart(&mut self, claims: &[Claim<'_>]) -> bool {
         let Some(head) = &self.head else {
             return false;
         };
         let restarted = claims
             .iter()
-            .filter(|claim| head.is_led_by(claim) && is_live(claim))
+            .filter(|claim| head.is_led_by(claim))
             .filter_map(facts_of)
+            .filter(|facts| facts.role == Role::Primary && !facts.is_loading)
             .find_map(|facts| facts.replication_id)
             .filter(|id| !head.ids.contains(id) && !self.is_superseded(*id));
         let (Some(id), Some(head)) = (restarted, &mut self.head) else {
@@ -273,18 +294,11 @@ impl History {
             };
         };
         let ids = self.head.as_ref().map_or(&[][..], |head| &head.ids);
-        if is_leader && facts.role == Role::Primary && !ids.contains(&id) {
-            // Restarted, and not live again yet: the old one still, unless it fell back in time.
-            return if self.is_superseded(id) {
-                Known::Superseded
-            } else {
-                Known::Current
-            };
-        }
+        let newest = ids.last().filter(|newest| !self.is_superseded(**newest));
         let is_current = match facts.role {
             // A replica learns of the restart of its primary a little later.
-            Role::Replica => ids.contains(&id),
-            _ => ids.last() == Some(&id),
+            Role::Replica => newest.is_some() && ids.contains(&id),
+            _ => newest == Some(&id),
         };
         if is_current {
             Known::Current

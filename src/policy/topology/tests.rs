@@ -223,6 +223,15 @@ fn redis_routes_the_newest_history() {
                 ("c R q", "a@1 c:unknown_lineage d:unknown_lineage"),
                 ("a !", "-@1 c:unknown_lineage d:unknown_lineage"),
             ],
+        ],
+    );
+}
+
+#[test]
+fn redis_knows_a_restarted_primary_and_one_it_was_made_to_follow() {
+    run(
+        UpstreamKind::Redis,
+        &[
             // The last primary restarts: with its data (the old id is its previous one) or without.
             &[
                 ("a P x", "a@1"),
@@ -232,6 +241,20 @@ fn redis_routes_the_newest_history() {
                 ("c R x", "a@3"),
                 // It was promoted from what the primary was before the restarts.
                 ("b P y x", "b@4 a:fenced c:fenced"),
+            ],
+            // Two promotions at once, told in the wrong order.
+            &[
+                ("a P x", "a@1"),
+                ("c P z y", "a@1 c:unknown_lineage"),
+                ("b R y x", "c@2 a:fenced b:fenced"),
+            ],
+            // A newer history is proven to exist and to be over: nobody is left to route to.
+            &[
+                ("a P x", "a@1"),
+                ("c P z y", "a@1 c:unknown_lineage"),
+                ("c !", "a@1 c:unknown_lineage"),
+                ("c R x", "a@1"),
+                ("b P y x", "-@1 a:fenced b:fenced c:fenced"),
             ],
             // An id shown while loading is about to change.
             &[

@@ -1,0 +1,446 @@
+//! What must hold after every step, worked out again from the verdicts alone and never by asking
+//! the machine under test how it came to its picture.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use fairlead::base::time::Time;
+use fairlead::config::upstream::{Upstream, UpstreamKind};
+use fairlead::model::flags::Flag;
+use fairlead::model::name::Name;
+use fairlead::model::role::{Epoch, ReplicationId, Role};
+use fairlead::model::verdict::Evidence;
+use fairlead::upstream::effect::{Effect, StateEvent};
+use fairlead::upstream::endpoint::{Incarnation, RetireReason};
+use fairlead::upstream::lease::Lease;
+use fairlead::upstream::snapshot::{EndpointView, PickTable, Snapshot};
+
+use crate::truth::SYSTEM;
+
+/// A broken promise becomes the error of the run.
+pub(crate) fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+/// What an endpoint has said, as far as it reached us.
+#[derive(Debug, Default)]
+struct Heard {
+    since: Time,
+    asked_at: Option<Time>,
+    evidence: Option<Evidence>,
+    failures: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Promises {
+    fall: u32,
+    heard: BTreeMap<Name, Heard>,
+    /// The highest timeline of our system anybody has shown.
+    height: u32,
+    /// Redis histories that somebody has shown to be left behind.
+    over: BTreeSet<ReplicationId>,
+    /// Lives that were routed as primary, and whose.
+    led: Vec<(Name, Arc<Incarnation>)>,
+    /// The last primary and the epoch it was seen in.
+    last_led: Option<(Name, Epoch)>,
+    epoch: Epoch,
+    /// A primary was verified before this picture.
+    is_led: bool,
+}
+
+impl Promises {
+    pub(crate) fn new(config: &Upstream, clock: u64) -> Promises {
+        let mut promises = Promises {
+            fall: config.health.as_ref().map_or(1, |health| health.fall),
+            heard: BTreeMap::new(),
+            height: 0,
+            over: BTreeSet::new(),
+            led: Vec::new(),
+            last_led: None,
+            epoch: Epoch(0),
+            is_led: false,
+        };
+        promises.configure(config, clock);
+        promises
+    }
+
+    pub(crate) fn configure(&mut self, config: &Upstream, clock: u64) {
+        let ids: Vec<Name> = (config.endpoints.iter())
+            .map(|endpoint| Name::from(endpoint.address.to_string().as_str()))
+            .collect();
+        self.heard.retain(|id, _| ids.contains(id));
+        for id in ids {
+            self.heard.entry(id).or_insert_with(|| Heard {
+                since: Time::from_millis(clock),
+                ..Heard::default()
+            });
+        }
+    }
+
+    pub(crate) fn has_led(&self) -> bool {
+        self.last_led.is_some()
+    }
+
+    /// Takes note of an event. False when it is a verdict that must change nothing.
+    pub(crate) fn hear(&mut self, event: &StateEvent) -> bool {
+        let StateEvent::Verdict { endpoint, verdict } = event else {
+            return true;
+        };
+        let Some(heard) = self.heard.get_mut(endpoint) else {
+            return false;
+        };
+        let is_late = verdict.asked_at < heard.since;
+        if is_late
+            || heard
+                .asked_at
+                .is_some_and(|asked_at| verdict.asked_at <= asked_at)
+        {
+            return false;
+        }
+        heard.asked_at = Some(verdict.asked_at);
+        match &verdict.result {
+            Err(_) => heard.failures += 1,
+            Ok(evidence) => {
+                heard.failures = 0;
+                heard.evidence = Some(evidence.clone());
+                match evidence {
+                    Evidence::Postgres(facts) if facts.system_identifier == SYSTEM => {
+                        self.height = self.height.max(facts.timeline);
+                    }
+                    Evidence::Redis(facts) if !facts.is_loading => {
+                        self.over.extend(facts.previous_replication_id);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        true
+    }
+
+    /// The order of effects, and that silence demotes nobody.
+    pub(crate) fn check_effects(
+        &self,
+        event: &StateEvent,
+        effects: &[Effect],
+    ) -> Result<(), String> {
+        let rank = |effect: &Effect| match effect {
+            Effect::Publish(_) => 0,
+            Effect::Retire { .. } => 1,
+            Effect::StartProbe { .. } | Effect::StopProbe { .. } | Effect::ProbeNow { .. } => 2,
+            Effect::Record(_) => 3,
+        };
+        ensure(effects.is_sorted_by_key(rank), || {
+            format!("effects out of order: {effects:?}")
+        })?;
+        let is_failure =
+            matches!(event, StateEvent::Verdict { verdict, .. } if verdict.result.is_err());
+        let picture = effects.iter().find_map(|effect| match effect {
+            Effect::Publish(snapshot) => Some(snapshot),
+            _ => None,
+        });
+        for effect in effects {
+            let Effect::Retire {
+                endpoint,
+                incarnation,
+                reason,
+            } = effect
+            else {
+                continue;
+            };
+            let shown = picture.ok_or("retired without a new picture")?;
+            let is_shown = |view: &EndpointView| Arc::ptr_eq(&view.incarnation, incarnation);
+            ensure(!shown.endpoints.iter().any(is_shown), || {
+                format!("the retired life of {endpoint} is in the new picture")
+            })?;
+            let successor = primary_view(shown).filter(|view| view.endpoint.id != *endpoint);
+            ensure(!is_failure || successor.is_some(), || {
+                format!("{endpoint} was retired because a probe failed")
+            })?;
+            if *reason == RetireReason::Demoted {
+                let was_routed = self
+                    .led
+                    .iter()
+                    .any(|(_, life)| Arc::ptr_eq(life, incarnation));
+                ensure(was_routed, || {
+                    format!("{endpoint} was demoted and never led")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Generations rise by one; epochs never fall.
+    pub(crate) fn check_order(&mut self, old: &Snapshot, new: &Snapshot) -> Result<(), String> {
+        ensure(new.generation == old.generation + 1, || {
+            format!("generation {} after {}", new.generation, old.generation)
+        })?;
+        let epoch = new.roles.as_ref().map_or(Epoch(0), |roles| roles.epoch);
+        ensure(epoch >= self.epoch, || {
+            format!("epoch {epoch} after {}", self.epoch)
+        })?;
+        self.epoch = epoch;
+        if let Some(view) = primary_view(new) {
+            self.last_led = Some((view.endpoint.id.clone(), epoch));
+            if !self
+                .led
+                .iter()
+                .any(|(_, life)| Arc::ptr_eq(life, &view.incarnation))
+            {
+                self.led
+                    .push((view.endpoint.id.clone(), Arc::clone(&view.incarnation)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything a picture promises.
+    pub(crate) fn check(
+        &mut self,
+        picture: &Snapshot,
+        probed: &BTreeSet<Name>,
+        now: Time,
+    ) -> Result<(), String> {
+        ensure(picture.primary.positions.len() <= 1, || {
+            "two primaries are eligible".into()
+        })?;
+        for table in [&picture.primary, &picture.replica, &picture.any] {
+            for view in eligible(picture, table) {
+                self.check_eligible(view)?;
+            }
+        }
+        for view in &picture.endpoints {
+            let id = &view.endpoint.id;
+            ensure(!view.incarnation.is_retired(), || {
+                format!("{id} is shown retired")
+            })?;
+            ensure(view.since <= now, || {
+                format!("{id} is as it is since the future")
+            })?;
+            ensure(view.socket.is_some() == probed.contains(id), || {
+                format!("{id} should be probed exactly while it has an address")
+            })?;
+        }
+        if picture.roles.is_some() {
+            self.check_roles(picture)?;
+        }
+        self.check_led(picture)
+    }
+
+    fn check_eligible(&self, view: &EndpointView) -> Result<(), String> {
+        let id = &view.endpoint.id;
+        ensure(view.flags.is_empty(), || {
+            format!("{id} is flagged and eligible")
+        })?;
+        ensure(view.weight > 0 && view.socket.is_some(), || {
+            format!("{id} cannot be used")
+        })?;
+        let heard = self
+            .heard
+            .get(id)
+            .ok_or_else(|| format!("{id} is not configured"))?;
+        ensure(
+            heard.failures < self.fall && heard.evidence.is_some(),
+            || format!("{id} is eligible and does not answer"),
+        )
+    }
+
+    fn check_roles(&mut self, picture: &Snapshot) -> Result<(), String> {
+        for view in eligible(picture, &picture.replica) {
+            let id = &view.endpoint.id;
+            let role = self.evidence(id).map(Evidence::role);
+            ensure(role == Some(Role::Replica), || {
+                format!("{id} is no replica")
+            })?;
+            if let Some(Evidence::Redis(facts)) = self.evidence(id) {
+                ensure(facts.is_link_up && !facts.is_loading, || {
+                    format!("{id} is not in sync")
+                })?;
+            }
+        }
+        let roles = picture.roles.as_ref().ok_or("no roles")?;
+        let is_first = !self.is_led;
+        self.is_led |= roles.primary.is_some();
+        ensure(
+            roles.primary.is_none() || roles.last_primary.is_none(),
+            || "there is a primary and a last one".into(),
+        )?;
+        let Some(view) = eligible(picture, &picture.primary).next() else {
+            return Ok(());
+        };
+        let id = &view.endpoint.id;
+        match self.evidence(id) {
+            Some(Evidence::Postgres(facts)) => {
+                let is_ours = facts.role == Role::Primary && facts.system_identifier == SYSTEM;
+                ensure(is_ours, || {
+                    format!("{id} is routed and is no primary of ours")
+                })?;
+                ensure(facts.timeline >= self.height, || {
+                    let (theirs, height) = (facts.timeline, self.height);
+                    format!("{id} is routed on timeline {theirs}, {height} was seen")
+                })?;
+                let height = self.height;
+                self.check_alone(picture, id, |evidence| {
+                    matches!(evidence, Evidence::Postgres(other)
+                        if other.role == Role::Primary
+                            && other.system_identifier == SYSTEM
+                            && other.timeline == height)
+                })
+            }
+            Some(Evidence::Redis(facts)) => {
+                let is_primary = facts.role == Role::Primary && !facts.is_loading;
+                ensure(is_primary, || format!("{id} is routed and is no primary"))?;
+                let id_over = facts.replication_id.filter(|id| self.over.contains(id));
+                ensure(id_over.is_none(), || {
+                    format!("{id} is routed in a history that is over")
+                })?;
+                let history = facts.replication_id;
+                // The first primary is the only one that claims it; later the same history counts.
+                self.check_alone(picture, id, |evidence| {
+                    matches!(evidence, Evidence::Redis(other)
+                        if other.role == Role::Primary
+                            && !other.is_loading
+                            && !other.replication_id.is_some_and(|id| self.over.contains(&id))
+                            && (is_first || other.replication_id == history))
+                })
+            }
+            other => Err(format!("{id} is routed as primary for {other:?}")),
+        }
+    }
+
+    /// Nobody else who answers has as good a claim as the routed primary.
+    fn check_alone(
+        &self,
+        picture: &Snapshot,
+        routed: &Name,
+        is_equal: impl Fn(&Evidence) -> bool,
+    ) -> Result<(), String> {
+        for view in picture
+            .endpoints
+            .iter()
+            .filter(|view| view.endpoint.id != *routed)
+        {
+            let id = &view.endpoint.id;
+            let is_rival = view.is_healthy && self.evidence(id).is_some_and(&is_equal);
+            ensure(!is_rival, || {
+                format!("{routed} is routed, {id} claims the same")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Who has led and is replaced, or says it is a replica, has lost its sessions.
+    fn check_led(&mut self, picture: &Snapshot) -> Result<(), String> {
+        self.led.retain(|(_, life)| !life.is_retired());
+        let primary = primary_view(picture).map(|view| &view.endpoint.id);
+        for (id, _) in &self.led {
+            ensure(self.heard.contains_key(id), || {
+                format!("{id} is gone, its sessions are not")
+            })?;
+            let says_replica = self.evidence(id).map(Evidence::role) == Some(Role::Replica);
+            let is_replaced = primary.is_some_and(|primary| primary != id);
+            ensure(!says_replica && !is_replaced, || {
+                format!("{id} leads no more, its sessions go on")
+            })?;
+            let view = picture
+                .endpoints
+                .iter()
+                .find(|view| view.endpoint.id == *id);
+            let is_fenced = view.is_some_and(|view| view.flags.has(Flag::Fenced));
+            ensure(!is_fenced, || format!("{id} is fenced, its sessions go on"))?;
+        }
+        Ok(())
+    }
+
+    /// Every lease is counted, and nothing else.
+    pub(crate) fn check_leases(&self, picture: &Snapshot, leases: &[Lease]) -> Result<(), String> {
+        for view in &picture.endpoints {
+            let is_its = |lease: &&Lease| Arc::ptr_eq(lease.endpoint(), &view.endpoint);
+            let (held, counted) = (
+                leases.iter().filter(is_its).count(),
+                view.endpoint.in_flight.load(Ordering::Relaxed),
+            );
+            ensure(held == counted as usize, || {
+                format!("{}: {held} leases, {counted} in flight", view.endpoint.id)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The history of the last primary, where a node promoted from it must be accepted: nobody
+    /// has shown a newer one since it led.
+    pub(crate) fn newest_history(&self, picture: &Snapshot) -> Option<(Name, u64)> {
+        let (id, epoch) = self.last_led.clone()?;
+        let Some(Evidence::Redis(facts)) = self.evidence(&id) else {
+            return None;
+        };
+        let history = facts
+            .replication_id
+            .filter(|history| !self.over.contains(history))?;
+        let is_newest = picture.roles.as_ref()?.epoch == epoch && facts.role == Role::Primary;
+        let number = u64::from_str_radix(&history.to_string(), 16).ok()?;
+        (is_newest && !facts.is_loading).then_some((id, number))
+    }
+
+    /// Whether a new primary that everybody follows must be found. In Redis it must only when its
+    /// history can be ordered: there never was a primary, or the last one now follows it too.
+    pub(crate) fn must_accept(&self, picture: &Snapshot, kind: UpstreamKind) -> bool {
+        if kind != UpstreamKind::Redis {
+            return true;
+        }
+        self.last_led.as_ref().is_none_or(|(id, epoch)| {
+            let is_newest = picture
+                .roles
+                .as_ref()
+                .is_some_and(|roles| roles.epoch == *epoch);
+            is_newest && self.heard.contains_key(id)
+        })
+    }
+
+    /// The truth has stood still: the picture is equal to it.
+    pub(crate) fn check_settled(
+        &self,
+        picture: &Snapshot,
+        primary: &str,
+        is_demanded: bool,
+        gone: Option<&Name>,
+    ) -> Result<(), String> {
+        ensure(!picture.is_starting, || "it is still starting".into())?;
+        if picture.roles.is_some() {
+            let found = primary_view(picture).map(|view| view.endpoint.id.as_str());
+            ensure(
+                found == Some(primary) || (found.is_none() && !is_demanded),
+                || format!("{primary} is primary, {found:?} is routed"),
+            )?;
+            if found.is_none() {
+                return Ok(());
+            }
+        }
+        let left = (picture.endpoints.iter()).filter(|view| Some(&view.endpoint.id) != gone);
+        for view in left {
+            let id = &view.endpoint.id;
+            ensure(view.flags.is_empty(), || {
+                format!("{id} is well and flagged {}", view.flags)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn evidence(&self, id: &Name) -> Option<&Evidence> {
+        self.heard.get(id)?.evidence.as_ref()
+    }
+}
+
+fn eligible<'a>(
+    picture: &'a Snapshot,
+    table: &'a PickTable,
+) -> impl Iterator<Item = &'a EndpointView> {
+    table
+        .positions
+        .iter()
+        .filter_map(|position| picture.endpoint(*position))
+}
+
+fn primary_view(picture: &Snapshot) -> Option<&EndpointView> {
+    picture.endpoints.get(picture.roles.as_ref()?.primary?)
+}

@@ -1,0 +1,70 @@
+//! The upstream a run is about.
+
+use std::time::Duration;
+
+use fairlead::base::rng::Rng;
+use fairlead::config::default;
+use fairlead::config::upstream::{
+    Balance, Endpoint, Health, PostgresProbe, Probe, Upstream, UpstreamKind,
+};
+
+/// Where the n-th endpoint of the truth is; the third has a name.
+pub(crate) fn address(position: usize) -> String {
+    match position {
+        2 => "db.internal:1".to_owned(),
+        _ => format!("10.0.0.{position}:1"),
+    }
+}
+
+pub(crate) fn position(endpoint: &str) -> usize {
+    (0..5)
+        .find(|at| address(*at) == endpoint)
+        .expect("an address of ours")
+}
+
+pub(crate) fn endpoint(position: usize, weight: u32) -> Endpoint {
+    Endpoint {
+        address: address(position).parse().expect("an address"),
+        weight,
+    }
+}
+
+pub(crate) fn config(kind: UpstreamKind, rng: &mut Rng) -> Upstream {
+    let probe = match kind {
+        UpstreamKind::Postgres => Probe::Postgres(PostgresProbe {
+            user: "probe".into(),
+            database: "postgres".into(),
+            password: None,
+        }),
+        UpstreamKind::Redis => Probe::Redis(Default::default()),
+        _ => Probe::Tcp,
+    };
+    let balances = [
+        Balance::LeastConn,
+        Balance::RoundRobin,
+        Balance::Ewma {
+            decay: default::EWMA_DECAY,
+            failure_penalty: default::EWMA_FAILURE_PENALTY,
+        },
+    ];
+    Upstream {
+        name: "simulated".into(),
+        kind,
+        balance: balances[rng.below(3)],
+        endpoints: (0..2 + rng.below(4)).map(|at| endpoint(at, 1)).collect(),
+        health: Some(Health {
+            probe,
+            interval: default::ROLE_PROBE_INTERVAL,
+            timeout: default::ROLE_PROBE_TIMEOUT,
+            rise: [1, 1, 2][rng.below(3)],
+            fall: [1, 2, 3][rng.below(3)],
+            start_period: Duration::ZERO,
+        }),
+        connect_timeout: default::CONNECT_TIMEOUT,
+        first_byte_timeout: default::FIRST_BYTE_TIMEOUT,
+        idle_timeout: default::IDLE_TIMEOUT,
+        tunnel_timeout: default::TUNNEL_TIMEOUT,
+        keepalive_timeout: default::UPSTREAM_KEEPALIVE_TIMEOUT,
+        keepalive_max: default::UPSTREAM_KEEPALIVE_MAX,
+    }
+}

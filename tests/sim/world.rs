@@ -1,0 +1,392 @@
+//! One run: the truth, what reaches the machine of it, and who uses the pictures it publishes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fairlead::base::rng::Rng;
+use fairlead::base::time::Time;
+use fairlead::config::upstream::{Upstream, UpstreamKind};
+use fairlead::model::failure::FailureKind;
+use fairlead::model::name::Name;
+use fairlead::model::role::WantedRole;
+use fairlead::model::verdict::{Evidence, Verdict};
+use fairlead::upstream::effect::{Effect, StateEvent};
+use fairlead::upstream::endpoint::Outcome;
+use fairlead::upstream::lease::{Lease, Tried};
+use fairlead::upstream::snapshot::Snapshot;
+use fairlead::upstream::state::UpstreamState;
+
+use crate::promise::{Promises, ensure};
+use crate::seen::Seen;
+use crate::setting::{address, config, endpoint, position};
+use crate::truth::{Life, Truth};
+
+const STEPS: usize = 400;
+
+pub(crate) struct World {
+    rng: Rng,
+    truth: Truth,
+    config: Arc<Upstream>,
+    state: UpstreamState,
+    snapshot: Arc<Snapshot>,
+    /// Milliseconds.
+    clock: u64,
+    /// Verdicts on their way, with the moment they arrive.
+    underway: Vec<(u64, StateEvent)>,
+    leases: Vec<Lease>,
+    probed: BTreeSet<Name>,
+    promises: Promises,
+    pub(crate) seen: Seen,
+    pub(crate) log: Vec<String>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> World {
+        let mut rng = Rng::seeded(seed);
+        let kinds = [
+            UpstreamKind::Postgres,
+            UpstreamKind::Redis,
+            UpstreamKind::Postgres,
+            UpstreamKind::Redis,
+            UpstreamKind::Http,
+        ];
+        let kind = kinds[rng.below(kinds.len())];
+        let config = Arc::new(config(kind, &mut rng));
+        let clock = 1000;
+        let (state, mut effects) =
+            UpstreamState::new(Arc::clone(&config), Time::from_millis(clock));
+        let Effect::Publish(snapshot) = effects.remove(0) else {
+            panic!("the first effect is the first picture");
+        };
+        let mut truth = Truth::new(kind, 5);
+        let mut log = vec![format!("seed {seed}: {kind:?}")];
+        // We may be started in the middle of a crisis.
+        for _ in 0..[0, 3, 12][rng.below(3)] {
+            log.push(format!("before {}", truth.happen(false, &mut rng)));
+        }
+        let mut world = World {
+            rng,
+            truth,
+            promises: Promises::new(&config, clock),
+            config,
+            state,
+            snapshot: Arc::from(snapshot),
+            clock,
+            underway: Vec::new(),
+            leases: Vec::new(),
+            probed: BTreeSet::new(),
+            seen: Seen::default(),
+            log,
+        };
+        world.carry_out(effects).expect("nothing can be wrong yet");
+        world
+    }
+
+    pub(crate) fn run(&mut self) -> Result<(), String> {
+        for _ in 0..STEPS {
+            self.clock += 1 + self.rng.below(200) as u64;
+            match self.rng.below(100) {
+                0..=59 => self.ask(),
+                60..=69 => self.happen(),
+                70..=84 => self.lease(),
+                85..=92 => self.give_back(),
+                93..=95 => self.resolve()?,
+                96..=97 => self.reload()?,
+                _ => self.clock += 2000,
+            }
+            self.deliver()?;
+        }
+        self.settle()?;
+        self.leases.clear();
+        self.promises.check_leases(&self.snapshot, &self.leases)
+    }
+
+    fn now(&self) -> Time {
+        Time::from_millis(self.clock)
+    }
+
+    /// One probe begins; its verdict may be late, lost or come twice.
+    fn ask(&mut self) {
+        let Some(id) = self
+            .probed
+            .iter()
+            .nth(self.rng.below(self.probed.len()))
+            .cloned()
+        else {
+            return;
+        };
+        let delay = [0, 5, 50, 400, 1500][self.rng.below(5)];
+        self.ask_one(&id, delay);
+        match self.rng.below(20) {
+            0 => drop(self.underway.pop()),
+            1 => {
+                let (due, event) = self.underway.last().expect("just sent").clone();
+                self.underway.push((due + 300, event));
+            }
+            _ => {}
+        }
+    }
+
+    fn ask_one(&mut self, id: &str, delay: u64) {
+        let (result, took) = self.truth.look(position(id));
+        let verdict = Verdict {
+            asked_at: self.now(),
+            took,
+            result,
+        };
+        let due = self.clock + took.as_millis() as u64 + delay;
+        let endpoint = Name::from(id);
+        self.underway
+            .push((due, StateEvent::Verdict { endpoint, verdict }));
+    }
+
+    fn happen(&mut self) {
+        let what = self.truth.happen(self.promises.has_led(), &mut self.rng);
+        self.log.push(format!("{:>6} truth {what}", self.clock));
+    }
+
+    fn lease(&mut self) {
+        let wanted = [WantedRole::Primary, WantedRole::Replica, WantedRole::Any];
+        let wanted = wanted[self.rng.below(3)];
+        let mut tried = Tried::default();
+        for _ in 0..=self.rng.below(3) {
+            let now = self.now();
+            let Some(lease) = Lease::pick(&self.snapshot, wanted, &tried, now, &mut self.rng)
+            else {
+                return;
+            };
+            assert!(!tried.has(lease.position()), "picked one that was tried");
+            assert!(!lease.incarnation().is_retired(), "picked a retired life");
+            tried.add(lease.position());
+            self.seen.picks += 1;
+            let is_alive = self.truth.beings[position(&lease.endpoint().id)].life == Life::Alive;
+            let latency = Duration::from_millis(1 + self.rng.below(50) as u64);
+            lease.observe(
+                if is_alive {
+                    Outcome::Connected { latency }
+                } else {
+                    Outcome::Failed(FailureKind::ConnectFailed)
+                },
+                now,
+            );
+            if is_alive {
+                self.leases.push(lease);
+                return;
+            }
+        }
+    }
+
+    fn give_back(&mut self) {
+        if !self.leases.is_empty() {
+            self.leases.swap_remove(self.rng.below(self.leases.len()));
+        }
+    }
+
+    fn resolve(&mut self) -> Result<(), String> {
+        let socket = (self.rng.below(4) > 0).then(|| "10.0.0.2:1".parse().expect("a socket"));
+        let endpoint = Name::from(address(2).as_str());
+        self.apply(StateEvent::Resolved { endpoint, socket })
+    }
+
+    /// The operator adds, removes and weighs. Somebody always stays: another database under the
+    /// same name would be another story.
+    fn reload(&mut self) -> Result<(), String> {
+        let mut config = (*self.config).clone();
+        let at = self.rng.below(config.endpoints.len());
+        match self.rng.below(4) {
+            0 if config.endpoints.len() > 2 => drop(config.endpoints.remove(at)),
+            1 => {
+                let new = self.rng.below(5);
+                let address = endpoint(new, 1).address;
+                if config
+                    .endpoints
+                    .iter()
+                    .all(|known| known.address != address)
+                {
+                    config.endpoints.insert(at, endpoint(new, 1));
+                }
+            }
+            2 => config.endpoints[at].weight = [0, 1, 3][self.rng.below(3)],
+            _ => config.endpoints.rotate_left(1),
+        }
+        if self.rng.below(4) == 0
+            && let Some(health) = &mut config.health
+        {
+            health.interval += Duration::from_millis(1);
+        }
+        self.config = Arc::new(config);
+        self.apply(StateEvent::Configure(Arc::clone(&self.config)))
+    }
+
+    /// Everything that is due, in the order it arrives.
+    fn deliver(&mut self) -> Result<(), String> {
+        let clock = self.clock;
+        let mut due: Vec<(u64, StateEvent)> = self
+            .underway
+            .extract_if(.., |(at, _)| *at <= clock)
+            .collect();
+        due.sort_by_key(|(at, _)| *at);
+        due.into_iter().try_for_each(|(_, event)| self.apply(event))
+    }
+
+    /// One event for the machine, its effects, and the promises after them.
+    fn apply(&mut self, event: StateEvent) -> Result<(), String> {
+        let now = self.now();
+        let is_news = self.promises.hear(&event);
+        self.seen.news += u64::from(is_news);
+        let effects = self.state.apply(event.clone(), now);
+        self.log.push(format!("{:>6} {}", self.clock, told(&event)));
+        ensure(is_news || effects.is_empty(), || {
+            format!("an old verdict had effects: {effects:?}")
+        })?;
+        self.promises.check_effects(&event, &effects)?;
+        self.carry_out(effects)?;
+        if let StateEvent::Configure(config) = &event {
+            self.promises.configure(config, self.clock);
+        }
+        let again = self.state.apply(event, now);
+        ensure(again.is_empty(), || {
+            format!("the same event twice had effects: {again:?}")
+        })?;
+        self.promises.check(&self.snapshot, &self.probed, now)?;
+        // Sessions end with the life they began under.
+        self.leases
+            .retain(|lease| !lease.incarnation().is_retired());
+        self.promises.check_leases(&self.snapshot, &self.leases)
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), String> {
+        for effect in effects {
+            match effect {
+                Effect::Publish(snapshot) => {
+                    self.promises.check_order(&self.snapshot, &snapshot)?;
+                    self.snapshot = Arc::from(snapshot);
+                    self.seen_in_picture();
+                }
+                Effect::Retire {
+                    incarnation,
+                    reason,
+                    endpoint,
+                } => {
+                    self.log
+                        .push(format!("       retire {endpoint} {reason:?}"));
+                    self.seen.demotions += 1;
+                    incarnation.retire(reason);
+                }
+                Effect::StartProbe { endpoint, .. } => {
+                    let is_new = self.probed.insert(endpoint.id.clone());
+                    ensure(is_new, || format!("{} is probed twice", endpoint.id))?;
+                    self.ask_one(&endpoint.id, 0);
+                }
+                Effect::StopProbe { endpoint } => {
+                    let was = self.probed.remove(&endpoint);
+                    ensure(was, || format!("{endpoint} was not probed"))?;
+                }
+                Effect::ProbeNow { endpoint } => {
+                    let is_probed = self.probed.contains(&endpoint);
+                    ensure(is_probed, || format!("{endpoint} is not probed"))?;
+                    if self.rng.below(4) == 0 {
+                        self.ask_one(&endpoint, 100);
+                    }
+                }
+                Effect::Record(event) => self.log.push(format!("       {:?}", event.kind)),
+            }
+        }
+        Ok(())
+    }
+
+    fn seen_in_picture(&mut self) {
+        let views = self.snapshot.endpoints.iter();
+        let looks: Vec<String> = views
+            .map(|v| format!("{} {} {:?}", v.endpoint.id, v.role, v.flags))
+            .collect();
+        self.log.push(format!(
+            "       picture {}: {looks:?}",
+            self.snapshot.generation
+        ));
+        self.seen.publications += 1;
+        self.seen.primaries += self.snapshot.primary.positions.len() as u64;
+        let Some(roles) = &self.snapshot.roles else {
+            return;
+        };
+        self.seen.split_brains += u64::from(roles.is_split_brain);
+        let is_fenced = |text: &String| text.contains("fenced");
+        self.seen.fenced += looks.iter().filter(|text| is_fenced(text)).count() as u64;
+    }
+
+    /// The truth stands still and every probe arrives: now the picture must become equal to it.
+    fn settle(&mut self) -> Result<(), String> {
+        let primary = self.rng.below(self.config.endpoints.len());
+        let primary = self.config.endpoints[primary].address.to_string();
+        self.truth.heal(position(&primary));
+        self.log.push(format!(
+            "{:>6} all is well, {primary} is primary",
+            self.clock
+        ));
+        self.underway.clear();
+        for at in 0..self.config.endpoints.len() {
+            self.config_weight(at);
+        }
+        let mut is_demanded = self.promises.must_accept(&self.snapshot, self.truth.kind);
+        // Sometimes the last primary stays away, and all there is to go by is the new one's past.
+        let mut gone = self.promises.newest_history(&self.snapshot);
+        gone = gone.filter(|(id, _)| **id != *primary && self.rng.below(2) == 0);
+        if let Some((id, history)) = &gone {
+            self.truth.beings[position(id)].life = Life::Dead;
+            self.truth.beings[position(&primary)].previous = *history;
+            is_demanded = true;
+            self.log.push(format!(
+                "       {id} is gone, {primary} was promoted from it"
+            ));
+        }
+        self.apply(StateEvent::Configure(Arc::clone(&self.config)))?;
+        self.apply(StateEvent::Resolved {
+            endpoint: Name::from(address(2).as_str()),
+            socket: Some("10.0.0.2:1".parse().expect("a socket")),
+        })?;
+        let mut generation = 0;
+        for _ in 0..12 {
+            generation = self.snapshot.generation;
+            self.clock += 1000;
+            for id in self.probed.clone() {
+                self.ask_one(&id, 1);
+            }
+            self.clock += 10;
+            self.deliver()?;
+        }
+        ensure(generation == self.snapshot.generation, || {
+            "pictures are still published while nothing changes".to_owned()
+        })?;
+        self.seen.settled_primaries += self.snapshot.primary.positions.len() as u64;
+        let gone = gone.as_ref().map(|(id, _)| id);
+        self.promises
+            .check_settled(&self.snapshot, &primary, is_demanded, gone)
+    }
+
+    /// Nobody drains in the end.
+    fn config_weight(&mut self, at: usize) {
+        Arc::make_mut(&mut self.config).endpoints[at].weight = 1;
+    }
+}
+
+fn told(event: &StateEvent) -> String {
+    match event {
+        StateEvent::Configure(config) => {
+            let endpoints: Vec<String> = (config.endpoints.iter())
+                .map(|endpoint| format!("{}={}", endpoint.address, endpoint.weight))
+                .collect();
+            format!("configure {endpoints:?}")
+        }
+        StateEvent::Verdict { endpoint, verdict } => {
+            let said = match &verdict.result {
+                Ok(Evidence::Redis(facts)) => format!("{facts:?}"),
+                Ok(evidence) => evidence.to_string(),
+                Err(failure) => failure.to_string(),
+            };
+            let asked_at = verdict.asked_at.as_nanos() / 1_000_000;
+            format!("{endpoint}, asked at {asked_at}: {said}")
+        }
+        StateEvent::Resolved { endpoint, socket } => format!("{endpoint} is at {socket:?}"),
+    }
+}
