@@ -77,3 +77,45 @@ fn a_path_that_is_gone_is_found() {
     let found = missing_paths(&Source::made_up("README.md", text), &root());
     assert_eq!(found.len(), 3, "{found:?}");
 }
+
+/// What a stranger looks for, and what the gate needs.
+const PAPERS: &[&str] = &[
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "LICENSE",
+    "deny.toml",
+    "docs/life-of-a-request.md",
+    "docs/life-of-a-failover.md",
+    "docs/operating.md",
+    "docs/configuration.md",
+    "docs/decisions/README.md",
+    "deploy/check",
+    "benches/compare/run",
+    "tests/run",
+    ".ci/run",
+];
+
+fn missing(papers: &[&str], root: &Path) -> Vec<String> {
+    let missing = papers.iter().filter(|paper| !root.join(paper).is_file());
+    missing.map(|paper| format!("{paper} is gone")).collect()
+}
+
+#[test]
+fn the_papers_are_there() {
+    crate::none_of("papers", missing(PAPERS, &root()));
+}
+
+#[test]
+fn a_paper_that_is_gone_is_found() {
+    assert_eq!(missing(&["README.md", "GONE.md"], &root()).len(), 1);
+}
+
+/// The architecture has to be read in one sitting.
+#[test]
+fn the_architecture_is_short() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    assert!(text.lines().count() <= 250, "at most 250 lines");
+}
