@@ -1,8 +1,10 @@
 //! Words that people bring from other products, or from later versions: each gets its own answer.
 
+use crate::config::default::NAMES_COMPARED_MAX;
+
 /// Keys of other products and what they are called here. Taken only where the table knows the
 /// second word.
-const KEYS: [(&str, &str); 72] = [
+const KEYS: [(&str, &str); 78] = [
     ("pool", "upstream"),
     ("pools", "upstreams"),
     ("backend", "upstream"),
@@ -73,6 +75,12 @@ const KEYS: [(&str, &str); 72] = [
     ("num_retries", "attempts"),
     ("retries", "retry"),
     ("keepalive", "max_idle_connections"),
+    ("addr", "address"),
+    ("host", "address"),
+    ("ip", "address"),
+    ("url", "address"),
+    ("server", "address"),
+    ("retries", "fall"),
     ("username", "user"),
     ("dbname", "database"),
 ];
@@ -119,7 +127,7 @@ const LATER: [&str; 37] = [
 ];
 
 /// Keys that exist, but in another table.
-const ELSEWHERE: [(&str, &str); 22] = [
+const ELSEWHERE: [(&str, &str); 26] = [
     ("interval", "health = { interval = \"5s\", … }"),
     ("rise", "health = { rise = 2, … }"),
     ("fall", "health = { fall = 3, … }"),
@@ -131,6 +139,22 @@ const ELSEWHERE: [(&str, &str); 22] = [
     (
         "expect_body",
         "health = { http = { expect_body = \"ok\" } }",
+    ),
+    (
+        "path",
+        "health = { http = { path = \"/health\" } }, or [routes.x] path_prefix",
+    ),
+    (
+        "user",
+        "health = { postgres = { user = \"fairlead\" } }, or redis",
+    ),
+    (
+        "password",
+        "health = { postgres = { password = { file = \"…\" } } }, or redis",
+    ),
+    (
+        "timeout",
+        "[routes.x] has `timeout`, [upstreams.x] has `connect_timeout` and others",
     ),
     ("decay", "ewma = { decay = \"10s\" }"),
     ("failure_penalty", "ewma = { failure_penalty = \"5s\" }"),
@@ -268,14 +292,16 @@ pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&
         return None;
     }
     let spelled = word.to_ascii_lowercase().replace('-', "_");
-    known
-        .map(|known| {
-            let plain = known.to_ascii_lowercase().replace('-', "_");
-            (strsim::damerau_levenshtein(&spelled, &plain), known)
-        })
-        .filter(|(distance, known)| *distance <= (known.len().max(word.len()) / 3).min(3))
-        .min()
-        .map(|(_, known)| known)
+    let near = known.take(NAMES_COMPARED_MAX).filter_map(|known| {
+        let differing_max = (known.len().max(word.len()) / 3).min(3);
+        if known.len().abs_diff(word.len()) > differing_max {
+            return None; // cannot be nearer; saves the comparison
+        }
+        let plain = known.to_ascii_lowercase().replace('-', "_");
+        let differing = strsim::damerau_levenshtein(&spelled, &plain);
+        (differing <= differing_max).then_some((differing, known))
+    });
+    near.min().map(|(_, known)| known)
 }
 
 fn quoted(words: &[&str]) -> String {

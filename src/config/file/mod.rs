@@ -17,10 +17,15 @@ use table::{
     AdminTable, ListenerTable, LogTable, MetricsTable, ProcessTable, RouteTable, UpstreamTable,
 };
 
+use super::default::NAMES_MAX;
 use super::problem::{Findings, line_column};
 
 /// Syntax errors told at once: after a few the parser only guesses.
 const SYNTAX_ERRORS_MAX: usize = 5;
+
+/// The parser looks for all syntax errors of a text up to this size, for the first one of a larger
+/// one: it keeps each of them, and there can be as many as bytes.
+const RECOVERY_BYTES_MAX: usize = 256 * 1024;
 
 /// A `[kind.name]` table.
 #[derive(Debug)]
@@ -80,19 +85,13 @@ fn find<'w, T>(list: &'w [Named<T>], name: &str) -> Option<&'w Named<T>> {
 /// Reads the text as far as it can be read; `None` when it is not TOML.
 pub fn read(findings: &mut Findings<'_>) -> Option<Written> {
     let text = findings.text;
-    let (document, mut errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        errors.sort_by_key(|error| error.span().map_or(text.len(), |span| span.start));
-        let mut lines = BTreeSet::new();
-        for error in errors.iter().take(SYNTAX_ERRORS_MAX * 10) {
-            // what follows on the same line is mostly the same mistake
-            let line = line_column(text, error.span().map_or(text.len(), |span| span.start)).0;
-            if lines.len() < SYNTAX_ERRORS_MAX && lines.insert(line) {
-                note_syntax(error, findings);
-            }
+    let document = match parse(text) {
+        Ok(document) => document,
+        Err(errors) => {
+            note_syntax(&errors, findings);
+            return None;
         }
-        return None;
-    }
+    };
     let mut written = Written::default();
     for (key, value) in document.into_inner() {
         read_top(&key, value, &mut written, findings);
@@ -100,15 +99,36 @@ pub fn read(findings: &mut Findings<'_>) -> Option<Written> {
     Some(written)
 }
 
-fn note_syntax(error: &Error, findings: &mut Findings<'_>) {
-    let end = findings.text.len();
-    let span = error.span().unwrap_or(end..end);
-    let line = line_at(findings.text, span.start);
-    let word = findings.text.get(span.clone()).unwrap_or_default();
-    let (message, help) = syntax_words(error.message().trim(), line, word);
-    let problem = findings.error("syntax", span, message);
-    if let Some(help) = help {
-        problem.help(help);
+/// The document, or its syntax errors in the order of the text.
+fn parse(text: &str) -> Result<Spanned<DeTable<'_>>, Vec<Error>> {
+    if text.len() > RECOVERY_BYTES_MAX {
+        return DeTable::parse(text).map_err(|error| vec![error]);
+    }
+    let (document, mut errors) = DeTable::parse_recoverable(text);
+    if errors.is_empty() {
+        return Ok(document);
+    }
+    errors.sort_by_key(|error| error.span().map_or(text.len(), |span| span.start));
+    Err(errors)
+}
+
+fn note_syntax(errors: &[Error], findings: &mut Findings<'_>) {
+    let text = findings.text;
+    let mut lines = BTreeSet::new();
+    for error in errors.iter().take(SYNTAX_ERRORS_MAX * 10) {
+        let span = error.span().unwrap_or(text.len()..text.len());
+        let line = line_column(text, span.start).0;
+        // what follows on the same line is mostly the same mistake
+        if lines.len() >= SYNTAX_ERRORS_MAX || !lines.insert(line) {
+            continue;
+        }
+        let word = text.get(span.clone()).unwrap_or_default();
+        let line = line_at(text, span.start);
+        let (message, help) = syntax_words(error.message().trim(), line, word);
+        let problem = findings.error("syntax", span, message);
+        if let Some(help) = help {
+            problem.help(help);
+        }
     }
 }
 
@@ -127,7 +147,7 @@ fn syntax_words(message: &str, line: &str, word: &str) -> (String, Option<String
             ("a text is written in quotes".to_owned(), Some(help))
         };
     }
-    let help = if line.contains(": ") && !line.contains('=') {
+    let help = if (line.contains(": ") || line.ends_with(':')) && !line.contains('=') {
         Some("this is TOML, not YAML: write key = value")
     } else if line.ends_with(['{', ';']) {
         Some("this is TOML: write key = value, and [kind.name] for a table")
@@ -202,7 +222,15 @@ fn read_named<T: DeserializeOwned + Default>(
     };
     for (name, value) in tables {
         if findings.is_full() {
-            return;
+            break;
+        }
+        if list.len() >= NAMES_MAX {
+            findings.error(
+                "out-of-bounds",
+                name.span(),
+                format!("there can be {NAMES_MAX} {kind} at most"),
+            );
+            break;
         }
         if !matches!(value.get_ref(), DeValue::Table(_)) {
             findings

@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
 
 use super::foreign;
+use crate::config::default::TABLE_VALUES_MAX;
 use crate::config::problem::Findings;
 
 /// Mistakes noted in one table; each costs one more reading of it.
@@ -43,6 +44,15 @@ pub(super) fn read<T: DeserializeOwned + Default>(
     findings: &mut Findings<'_>,
 ) -> Mended<T> {
     let mut broken = Vec::new();
+    let mut room = TABLE_VALUES_MAX;
+    if !fits(value.get_ref(), &mut room) {
+        findings.error(
+            "out-of-bounds",
+            value.span(),
+            format!("a table can hold {TABLE_VALUES_MAX} values at most"),
+        );
+        return unread();
+    }
     for _ in 0..REPAIRS_MAX {
         let error = match T::deserialize(ValueDeserializer::from(value.clone())) {
             Ok(table) => return Mended { table, broken },
@@ -57,10 +67,34 @@ pub(super) fn read<T: DeserializeOwned + Default>(
             Found::Nothing => break,
         }
     }
+    unread()
+}
+
+/// Nothing of a table: all of it is wrong, nothing is missing.
+fn unread<T: Default>() -> Mended<T> {
     Mended {
         table: T::default(),
         broken: vec![String::new()],
     }
+}
+
+/// Whether the value holds no more values than there is room for.
+fn fits(value: &DeValue<'_>, room: &mut usize) -> bool {
+    match value {
+        DeValue::Table(table) => all_fit(table.values(), room),
+        DeValue::Array(array) => all_fit(array.iter(), room),
+        _ => true,
+    }
+}
+
+fn all_fit<'v, 'i: 'v>(
+    mut values: impl Iterator<Item = &'v Spanned<DeValue<'i>>>,
+    room: &mut usize,
+) -> bool {
+    values.all(|value| {
+        *room = room.saturating_sub(1);
+        *room > 0 && fits(value.get_ref(), room)
+    })
 }
 
 /// What makes a table readable again.

@@ -102,13 +102,6 @@ fn check_version(written: &Written, findings: &mut Findings<'_>) {
 }
 
 fn check_names<T>(kind: &str, list: &[Named<T>], findings: &mut Findings<'_>) {
-    if let Some(first) = list.get(default::NAMES_MAX) {
-        findings.error(
-            "out-of-bounds",
-            first.name.span(),
-            format!("there can be {} {kind}s", default::NAMES_MAX),
-        );
-    }
     for named in list {
         let name = named.name.get_ref();
         let is_good = !name.is_empty()

@@ -129,6 +129,9 @@ pub(super) fn note_unknown_name<'k>(
     known: impl Iterator<Item = &'k str> + Clone,
     findings: &mut Findings<'_>,
 ) {
+    if findings.is_full() {
+        return; // looking for the nearest name takes long
+    }
     let word = name.get_ref();
     let article = if what.starts_with('u') { "an" } else { "a" };
     let help = match foreign::nearest(word, known.clone()) {
