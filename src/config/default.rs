@@ -205,6 +205,8 @@ pub const EWMA_FAILURE_PENALTY: Duration = Duration::from_secs(5);
 pub const JOURNAL_EVENTS_MAX: usize = 256;
 /// Messages waiting for an upstream's actor.
 pub const ACTOR_QUEUE: usize = 1024;
+/// After a panic of an upstream's machine: an event that makes it panic each time must not spin.
+pub const ACTOR_PANIC_PAUSE: Duration = Duration::from_millis(200);
 /// Accepted connections on their way to a worker.
 pub const WORKER_QUEUE: usize = 1024;
 /// Access-log records on their way to the writer; more are dropped and counted.

@@ -3,9 +3,9 @@
 //! once sees the new picture.
 //!
 //! A panic of the machine does not end the upstream: the last snapshot keeps serving while a new
-//! machine starts from the configuration.
+//! machine starts from the configuration, until every endpoint has been asked once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,10 +16,11 @@ use tokio::task::AbortHandle;
 use crate::base::bell::Bells;
 use crate::base::rng::Rng;
 use crate::base::task::Tasks;
-use crate::base::time;
+use crate::base::time::{self, Time};
 use crate::config::default;
 use crate::config::upstream::{Health, Upstream};
 use crate::control::journal::Journal;
+use crate::control::lookup;
 use crate::io::net::resolve::Resolver;
 use crate::io::probe::{self, Report, Rhythm};
 use crate::model::address::Address;
@@ -29,6 +30,7 @@ use crate::telemetry::handles::UpstreamCounts;
 use crate::upstream::cell::{Kick, UpstreamCell};
 use crate::upstream::effect::{Effect, StateEvent};
 use crate::upstream::endpoint::{Endpoint, RetireReason, Verdicts};
+use crate::upstream::snapshot::Snapshot;
 use crate::upstream::state::UpstreamState;
 
 /// What actors share.
@@ -57,6 +59,8 @@ pub struct ActorHandle {
 enum Command {
     Configure(Arc<Upstream>),
     Stop,
+    #[cfg(test)]
+    Panic,
 }
 
 impl ActorHandle {
@@ -88,6 +92,8 @@ impl ActorHandle {
             config,
             state,
             probes: HashMap::new(),
+            has_panicked: false,
+            resuming: None,
             lookups: HashMap::new(),
             rng: Rng::from_entropy(),
             runs: 0,
@@ -151,11 +157,23 @@ struct Actor {
     config: Arc<Upstream>,
     state: UpstreamState,
     probes: HashMap<Name, RunningProbe>,
+    /// The next event is taken after a pause.
+    has_panicked: bool,
+    /// Only after a panic of the machine, and not for long.
+    resuming: Option<Resuming>,
     /// Tasks that keep the addresses of named endpoints fresh.
     lookups: HashMap<Name, Ending>,
     rng: Rng,
     runs: u64,
     to_self: ToSelf,
+}
+
+/// A machine has begun anew and does not know everybody yet: its pictures are held back.
+#[derive(Default)]
+struct Resuming {
+    /// Endpoints whose first report is waited for; it comes within the time-out of their probe.
+    unheard: HashSet<Name>,
+    newest: Option<Box<Snapshot>>,
 }
 
 /// The probe of one endpoint.
@@ -180,10 +198,15 @@ impl Actor {
         self.carry_out(effects);
         self.look_up_names();
         loop {
+            if std::mem::take(&mut self.has_panicked) {
+                tokio::time::sleep(default::ACTOR_PANIC_PAUSE).await;
+            }
             tokio::select! {
                 command = inbox.commands.recv() => match command {
                     Some(Command::Configure(config)) => self.configure(config),
                     Some(Command::Stop) | None => return self.end(),
+                    #[cfg(test)]
+                    Some(Command::Panic) => self.decide(|_, _| panic!("on purpose")),
                 },
                 Some(report) = inbox.reports.recv() => self.hear(report),
                 Some(event) = inbox.lookups.recv() => self.apply(event),
@@ -225,6 +248,9 @@ impl Actor {
             last: Some(verdict.clone()),
             evidence_at,
         });
+        if let Some(resuming) = &mut self.resuming {
+            resuming.unheard.remove(&endpoint);
+        }
         self.apply(StateEvent::Verdict { endpoint, verdict });
     }
 
@@ -235,35 +261,71 @@ impl Actor {
     }
 
     fn apply(&mut self, event: StateEvent) {
+        self.decide(|state, now| state.apply(event, now));
+    }
+
+    fn decide(&mut self, decide: impl FnOnce(&mut UpstreamState, Time) -> Vec<Effect>) {
         let now = time::now();
         let state = &mut self.state;
-        let effects = catch_unwind(AssertUnwindSafe(|| state.apply(event, now)));
-        let effects = effects.unwrap_or_else(|_| {
-            tracing::error!(upstream = %self.cell.name, "the upstream's machine panicked; it starts anew");
-            self.probes.clear();
-            let (state, effects) = UpstreamState::new(Arc::clone(&self.config), now);
-            self.state = state;
-            effects
-        });
+        match catch_unwind(AssertUnwindSafe(|| decide(state, now))) {
+            Ok(effects) => self.carry_out(effects),
+            Err(_) => self.resume(now),
+        }
+        // While the machine is beginning anew, the last picture before that is the better one.
+        if self
+            .resuming
+            .as_ref()
+            .is_some_and(|resuming| resuming.unheard.is_empty())
+            && let Some(snapshot) = self.resuming.take().and_then(|resuming| resuming.newest)
+        {
+            self.cell.snapshot.publish(*snapshot);
+        }
+    }
+
+    /// Puts a new machine in the place of one that panicked. What it has published keeps serving.
+    fn resume(&mut self, now: Time) {
+        tracing::error!(upstream = %self.cell.name, "the upstream's machine panicked; it begins anew");
+        self.has_panicked = true;
+        self.probes.clear();
+        let config = Arc::clone(&self.config);
+        let fresh = UpstreamState::new(Arc::clone(&config), now).0;
+        let wreck = std::mem::replace(&mut self.state, fresh);
+        let last = self.cell.snapshot.load();
+        let (state, effects) = wreck.resume(config, &last, now);
+        self.state = state;
+        self.resuming = Some(Resuming::default());
         self.carry_out(effects);
+        if let Some(resuming) = &mut self.resuming {
+            resuming.unheard = self.probes.keys().cloned().collect();
+        }
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
         let mut is_bell_due = false;
         for effect in effects {
             match effect {
-                Effect::Publish(snapshot) => {
-                    self.cell.snapshot.publish(*snapshot);
-                }
+                Effect::Publish(snapshot) => match &mut self.resuming {
+                    Some(resuming) => resuming.newest = Some(snapshot),
+                    None => drop(self.cell.snapshot.publish(*snapshot)),
+                },
                 Effect::Retire {
                     incarnation,
                     reason,
                     ..
                 } => {
+                    // Whoever is cut must find the new picture.
+                    if let Some(snapshot) = self.resuming.as_mut().and_then(|r| r.newest.take()) {
+                        self.cell.snapshot.publish(*snapshot);
+                    }
                     incarnation.retire(reason);
                     is_bell_due = true;
                 }
-                Effect::StopProbe { endpoint } => drop(self.probes.remove(&endpoint)),
+                Effect::StopProbe { endpoint } => {
+                    self.probes.remove(&endpoint);
+                    if let Some(resuming) = &mut self.resuming {
+                        resuming.unheard.remove(&endpoint);
+                    }
+                }
                 Effect::StartProbe {
                     endpoint,
                     socket,
@@ -348,7 +410,7 @@ impl Actor {
             if !self.lookups.contains_key(&endpoint) {
                 let resolver = Arc::clone(&self.surroundings.resolver);
                 let to = self.to_self.lookups.clone();
-                let looking = keep_looking_up(resolver, endpoint.clone(), address, to);
+                let looking = lookup::run(resolver, endpoint.clone(), address, to);
                 let task = Ending(self.surroundings.tasks.spawn(looking).abort_handle());
                 self.lookups.insert(endpoint, task);
             }
@@ -366,40 +428,73 @@ impl Actor {
     }
 }
 
-/// Resolves a name for as long as somebody listens, each time its answer has run out.
-async fn keep_looking_up(
-    resolver: Arc<Resolver>,
-    endpoint: Name,
-    address: Address,
-    to: mpsc::Sender<StateEvent>,
-) {
-    let mut last_failure = None;
-    loop {
-        let (socket, wait) = match resolver.resolve(&address).await {
-            Ok(found) => {
-                last_failure = None;
-                (Some(found.socket), found.valid_until.since(time::now()))
-            }
-            Err(error) => {
-                let text = error.to_string();
-                // Changes are logged, repetitions are not.
-                if last_failure.as_ref() != Some(&text) {
-                    tracing::warn!(%endpoint, reason = %text, "cannot resolve");
-                    last_failure = Some(text);
-                }
-                (None, default::DNS_RETRY)
-            }
-        };
-        if to
-            .send(StateEvent::Resolved {
-                endpoint: endpoint.clone(),
-                socket,
-            })
-            .await
-            .is_err()
-        {
-            return;
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::upstream::{Balance, Endpoint, Probe, UpstreamKind};
+
+    fn upstream(address: SocketAddr) -> Upstream {
+        let second = Duration::from_secs(1);
+        Upstream {
+            name: Name::from("web"),
+            kind: UpstreamKind::Tcp,
+            balance: Balance::LeastConn,
+            endpoints: vec![Endpoint {
+                address: address.to_string().parse().unwrap(),
+                weight: 1,
+            }],
+            health: Some(Health {
+                probe: Probe::Tcp,
+                interval: Duration::from_millis(20),
+                timeout: second,
+                rise: 1,
+                fall: 1,
+                start_period: Duration::ZERO,
+            }),
+            connect_timeout: second,
+            first_byte_timeout: second,
+            idle_timeout: second,
+            tunnel_timeout: second,
+            keepalive_timeout: second,
+            keepalive_max: 1,
         }
-        tokio::time::sleep(wait.max(default::DNS_TTL_MIN)).await;
+    }
+
+    #[tokio::test]
+    async fn a_panic_takes_nobody_out_and_the_upstream_lives_on() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let config = Arc::new(upstream(listener.local_addr().unwrap()));
+        let surroundings = Surroundings {
+            tasks: Tasks::default(),
+            bells: Bells::new(1),
+            journal: Arc::default(),
+            resolver: Arc::default(),
+        };
+        let counts = crate::telemetry::metrics::Metrics::new(1, Tasks::default());
+        let counts = counts.upstream(&config.name);
+        let actor = ActorHandle::start(config, counts, &surroundings);
+        let mut pictures = actor.cell.snapshot.changes();
+        let is_eligible = |snapshot: &Snapshot| snapshot.any.positions.len() == 1;
+        while !is_eligible(&actor.cell.snapshot.load()) {
+            pictures.changed().await.unwrap();
+        }
+        let before = actor.cell.snapshot.load();
+
+        actor.commands.send(Command::Panic).await.unwrap();
+        // The next picture is the one that knows everybody again, and nobody was cut.
+        pictures.changed().await.unwrap();
+        let after = actor.cell.snapshot.load();
+        assert!(is_eligible(&after) && after.generation > before.generation);
+        let (old, new) = (&before.endpoints[0], &after.endpoints[0]);
+        assert!(Arc::ptr_eq(&old.incarnation, &new.incarnation));
+        assert!(!old.incarnation.is_retired());
+
+        drop(listener);
+        while is_eligible(&actor.cell.snapshot.load()) {
+            pictures.changed().await.unwrap();
+        }
+        actor.stop().await;
     }
 }

@@ -6,4 +6,5 @@
 pub mod actor;
 pub mod admin;
 pub mod journal;
+mod lookup;
 pub mod readiness;

@@ -13,10 +13,12 @@ pub mod tcp;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc};
 
 use crate::base::rng::Rng;
@@ -82,8 +84,14 @@ pub async fn run(
 ) {
     loop {
         let asked_at = time::now();
-        let result = match tokio::time::timeout(rhythm.timeout, probe.probe()).await {
-            Ok(result) => result,
+        // A bug of ours must show as a failure, not as an endpoint that nobody asks any more.
+        let asking = AssertUnwindSafe(probe.probe()).catch_unwind();
+        let result = match tokio::time::timeout(rhythm.timeout, asking).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(ProbeFailure::new(
+                ProbeFailureKind::BadAnswer,
+                "the probe panicked: a bug of fairlead",
+            )),
             Err(_) => Err(ProbeFailure::new(
                 ProbeFailureKind::Timeout,
                 format!("no answer within {:?}", rhythm.timeout),
@@ -156,7 +164,7 @@ fn broken(error: &io::Error) -> ProbeFailure {
 mod tests {
     use super::*;
 
-    /// Answers its own number; every third question is never answered.
+    /// Answers its own number; every third question is never answered, every fifth is a bug.
     struct Counting(u32);
 
     impl Probe for Counting {
@@ -167,6 +175,7 @@ mod tests {
                 if count.is_multiple_of(3) {
                     std::future::pending::<()>().await;
                 }
+                assert!(!count.is_multiple_of(5), "on purpose");
                 Ok(Evidence::Alive(count.to_string()))
             })
         }
@@ -182,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_asks_at_once_then_again_and_an_unanswered_question_is_a_failure() {
+    async fn it_asks_at_once_then_again_and_no_answer_or_a_bug_is_a_failure() {
         let (sender, mut reports) = mpsc::channel(1);
         let rhythm = rhythm(Duration::from_millis(1));
         let asking = run(
@@ -193,7 +202,7 @@ mod tests {
         );
         let listening = async {
             let mut seen = Vec::new();
-            while seen.len() < 4 {
+            while seen.len() < 5 {
                 let report = reports.recv().await.unwrap();
                 assert_eq!((report.endpoint.as_str(), report.run), ("a:1", 7));
                 seen.push(report.verdict.result.map_err(|failure| failure.kind));
@@ -209,7 +218,8 @@ mod tests {
                 alive("1"),
                 alive("2"),
                 Err(ProbeFailureKind::Timeout),
-                alive("4")
+                alive("4"),
+                Err(ProbeFailureKind::BadAnswer)
             ]
         );
     }

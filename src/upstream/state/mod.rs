@@ -2,11 +2,13 @@
 //!
 //! No I/O, no clock, no async, no logging, no randomness: `now` comes in, so a simulation can
 //! drive it through years of failovers. `entry` is what is known of one endpoint, `configure`
-//! takes a new configuration, `conclude` works out what follows from any change.
+//! takes a new configuration, `conclude` works out what follows from any change, `resume` begins
+//! anew after a bug.
 
 mod conclude;
 mod configure;
 mod entry;
+mod resume;
 #[cfg(test)]
 mod tests;
 

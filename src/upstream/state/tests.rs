@@ -10,6 +10,9 @@ use crate::model::role::{Epoch, PostgresFacts, Role, WantedRole};
 use crate::model::verdict::{Evidence, ProbeFailure, ProbeFailureKind};
 use crate::upstream::snapshot::Snapshot;
 
+#[path = "tests_resume.rs"]
+mod resume;
+
 fn upstream(kind: UpstreamKind, endpoints: &[(&str, u32)]) -> Upstream {
     let probe = match kind {
         UpstreamKind::Postgres => Probe::Postgres(PostgresProbe {
