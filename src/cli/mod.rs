@@ -18,6 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::default;
 use crate::config::file::unit::parse_duration;
 use crate::control::admin::client::AdminAddress;
+use crate::server::run::RunError;
 
 /// A health-aware load balancer that always knows which endpoint may take traffic now.
 #[derive(Debug, Parser)]
@@ -55,6 +56,12 @@ enum Output {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run in the foreground until a signal ends it
+    Run {
+        /// The configuration file
+        #[arg(short, long, env = "FAIRLEAD_CONFIG", default_value = default::CONFIG_FILE)]
+        config: std::path::PathBuf,
+    },
     /// Check a configuration: all problems at once, each with its line and what to do
     Check(check::CheckArguments),
     /// Ask the running process whether it is alive and ready; exits with 0 or 1 only
@@ -117,6 +124,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
         is_json: output == Output::Json,
     };
     match parsed.command {
+        Command::Run { config } => run_in_foreground(&config),
         Command::Check(arguments) => check::check(&arguments),
         Command::Healthcheck(asked) => {
             let timeout = asked.timeout.unwrap_or(default::HEALTHCHECK_TIMEOUT);
@@ -132,6 +140,19 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
                 "fairlead {} ({revision})\n",
                 env!("CARGO_PKG_VERSION")
             ))
+        }
+    }
+}
+
+fn run_in_foreground(config: &std::path::Path) -> Exit {
+    match crate::server::run::run(config) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            exit::complain(&error.to_string());
+            match error {
+                RunError::Config(_) => Exit::Config,
+                RunError::Start(_) | RunError::System(_) => Exit::Failed,
+            }
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The control plane: it decides, publishes and tells; it never touches a request.
 //!
 //! `actor` owns one upstream; `journal` keeps what happened; `admin` is the API over HTTP;
-//! `readiness` says whether the process may be sent traffic.
+//! `reload` notices a changed file; `readiness` says whether the process may be sent traffic.
 
 pub mod actor;
 pub mod admin;
 pub mod journal;
 mod lookup;
 pub mod readiness;
+pub mod reload;

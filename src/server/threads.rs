@@ -22,6 +22,7 @@ use crate::proxy::alarm::DrainPhase;
 use crate::proxy::listener::{ListenerCell, LocalListener};
 use crate::proxy::worker::Worker;
 use crate::server::accept::{self, Admission};
+use crate::server::listening::SocketId;
 use crate::telemetry::access_log::AccessLog;
 
 /// What a worker is told.
@@ -29,6 +30,8 @@ use crate::telemetry::access_log::AccessLog;
 pub enum Command {
     /// Accept on this socket (`accept = "kernel"`).
     Listen {
+        /// To stop it by.
+        id: SocketId,
         /// Non-blocking and bound with `SO_REUSEPORT`.
         socket: std::net::TcpListener,
         /// Whose it is.
@@ -43,8 +46,8 @@ pub enum Command {
         /// Where it came in.
         listener: Arc<ListenerCell>,
     },
-    /// Close the sockets of a listener.
-    StopListening(Name),
+    /// Close the socket that was given with this id.
+    StopListening(SocketId),
     /// The drain goes on.
     Drain(DrainPhase),
     /// End the thread once all connections have ended.
@@ -204,11 +207,16 @@ impl WorkerThread {
         });
         let mut listeners = LocalListeners {
             gate,
-            entries: HashMap::new(),
+            views: HashMap::new(),
+            acceptors: HashMap::new(),
         };
         while let Some(command) = self.inbox.recv().await {
             match command {
-                Command::Listen { socket, listener } => listeners.listen(socket, &listener),
+                Command::Listen {
+                    id,
+                    socket,
+                    listener,
+                } => listeners.listen(id, socket, &listener),
                 Command::Serve {
                     stream,
                     client,
@@ -216,7 +224,7 @@ impl WorkerThread {
                 } => {
                     listeners.serve(stream, client, &listener);
                 }
-                Command::StopListening(name) => listeners.stop(&name),
+                Command::StopListening(id) => listeners.stop(id),
                 Command::Drain(phase) => {
                     worker.alarms.drain(phase);
                     self.bell.notify_one();
@@ -235,61 +243,55 @@ impl WorkerThread {
 /// The listeners one worker serves.
 struct LocalListeners {
     gate: Rc<accept::Gate>,
-    entries: HashMap<Name, LocalEntry>,
-}
-
-struct LocalEntry {
-    listener: Rc<LocalListener>,
-    acceptors: Vec<AbortHandle>,
+    views: HashMap<Name, Rc<LocalListener>>,
+    acceptors: HashMap<SocketId, AbortHandle>,
 }
 
 impl LocalListeners {
-    fn entry(&mut self, cell: &Arc<ListenerCell>) -> &mut LocalEntry {
-        let worker = &self.gate.worker;
-        let entry = self
-            .entries
-            .entry(cell.name.clone())
-            .or_insert_with(|| LocalEntry {
-                listener: Rc::new(LocalListener::new(Arc::clone(cell), worker)),
-                acceptors: Vec::new(),
-            });
-        if !Arc::ptr_eq(&entry.listener.cell, cell) {
-            entry.listener = Rc::new(LocalListener::new(Arc::clone(cell), worker));
+    /// This worker's view of a listener. Views of listeners that are gone are dropped with their
+    /// last connection.
+    fn view(&mut self, cell: &Arc<ListenerCell>) -> Rc<LocalListener> {
+        match self.views.get(&cell.name) {
+            Some(view) if Arc::ptr_eq(&view.cell, cell) => Rc::clone(view),
+            _ => {
+                self.views.retain(|_, view| !view.cell.is_removed());
+                let view = Rc::new(LocalListener::new(Arc::clone(cell), &self.gate.worker));
+                self.views.insert(cell.name.clone(), Rc::clone(&view));
+                view
+            }
         }
-        entry
     }
 
-    fn listen(&mut self, socket: std::net::TcpListener, cell: &Arc<ListenerCell>) {
-        let gate = Rc::clone(&self.gate);
-        let entry = self.entry(cell);
+    fn listen(&mut self, id: SocketId, socket: std::net::TcpListener, cell: &Arc<ListenerCell>) {
         match tokio::net::TcpListener::from_std(socket) {
             Ok(socket) => {
-                let listener = Rc::clone(&entry.listener);
-                let tasks = gate.worker.tasks.clone();
-                let task = tasks.spawn_local(accept::accept_here(socket, listener, gate));
-                entry.acceptors.push(task.abort_handle());
+                let accepting = accept::accept_here(socket, self.view(cell), Rc::clone(&self.gate));
+                let task = self.gate.worker.tasks.spawn_local(accepting);
+                self.acceptors.insert(id, task.abort_handle());
             }
             Err(error) => tracing::error!(listener = %cell.name, %error, "cannot accept"),
         }
     }
 
     fn serve(&mut self, stream: std::net::TcpStream, client: SocketAddr, cell: &Arc<ListenerCell>) {
-        let listener = Rc::clone(&self.entry(cell).listener);
         match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => self.gate.serve(stream, client, listener),
+            Ok(stream) => {
+                let listener = self.view(cell);
+                self.gate.serve(stream, client, listener);
+            }
             Err(error) => tracing::debug!(listener = %cell.name, %error, "connection lost"),
         }
     }
 
-    fn stop(&mut self, name: &str) {
-        if let Some(entry) = self.entries.remove(name) {
-            entry.acceptors.iter().for_each(AbortHandle::abort);
+    fn stop(&mut self, id: SocketId) {
+        if let Some(acceptor) = self.acceptors.remove(&id) {
+            acceptor.abort();
         }
     }
 
     fn stop_all(&mut self) {
-        for (_, entry) in self.entries.drain() {
-            entry.acceptors.iter().for_each(AbortHandle::abort);
-        }
+        self.acceptors
+            .drain()
+            .for_each(|(_, acceptor)| acceptor.abort());
     }
 }
