@@ -21,6 +21,8 @@ use crate::proxy::http::h1::request::{Framing, Method, RequestHead};
 use crate::proxy::http::h1::response::{ResponseFraming, ResponseHead};
 use crate::proxy::http::headers::{RequestEdit, ResponseEdit, write_request, write_response};
 
+use crate::proxy::postgres::startup::{Opening, Packet};
+
 /// A body: panics when the bytes break a promise.
 pub type Body = fn(&[u8]);
 
@@ -28,6 +30,7 @@ pub type Body = fn(&[u8]);
 pub const BODIES: &[(&str, Body)] = &[
     ("chunked_body", chunked_body),
     ("config_file", config_file),
+    ("postgres_startup", postgres_startup),
     ("request_head", request_head),
     ("response_head", response_head),
 ];
@@ -284,5 +287,22 @@ pub fn chunked_body(data: &[u8]) {
         let line = line.strip_suffix(b"\r\n").expect("a whole line");
         assert!(line.to_ascii_lowercase().starts_with(b"grpc-"));
         assert!(!line.iter().any(|byte| matches!(byte, b'\r' | 0)));
+    }
+}
+
+/// The packets that open a Postgres connection: in whatever pieces they arrive, the answer is the
+/// same, never reaches beyond what is there, and is not later than it must be.
+pub fn postgres_startup(data: &[u8]) {
+    let whole = Opening::default().parse(data);
+    if let Ok(Some(Packet::Startup { length } | Packet::Cancel { length })) = whole {
+        assert!(length <= data.len(), "longer than what arrived");
+    }
+    for end in 0..data.len() {
+        match Opening::default().parse(&data[..end]) {
+            Ok(None) => {}
+            // Whether something follows matters behind a request for encryption.
+            Ok(Some(Packet::TlsRequest | Packet::GssRequest)) => return,
+            decided => return assert_eq!(decided, whole, "after {end} bytes"),
+        }
     }
 }

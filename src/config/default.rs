@@ -124,6 +124,12 @@ pub const HELD_LIMIT_MAX: u64 = 1_000_000;
 pub const HOLD_SENSIBLE: Duration = Duration::from_secs(60);
 /// What Kubernetes gives a process between SIGTERM and SIGKILL unless told otherwise.
 pub const STOP_GRACE: Duration = Duration::from_secs(30);
+/// What a held client sends meanwhile is kept up to here: a Postgres startup packet, some Redis
+/// commands. Beyond it, the kernel's window tells the client to wait.
+pub const HELD_BYTES_MAX: usize = 16 * 1024;
+/// When no endpoint could be connected to, all are tried again after this, as long as the hold
+/// lasts: a restarting database listens again within some hundred milliseconds.
+pub const HOLD_RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// From accept to the end of the Postgres startup packet.
 pub const POSTGRES_STARTUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// PostgreSQL's own bound for a startup packet (`MAX_STARTUP_PACKET_LENGTH`).

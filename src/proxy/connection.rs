@@ -7,9 +7,10 @@ use tokio::net::TcpStream;
 
 use crate::base::time::Time;
 use crate::config::listener::Protocol;
-use crate::proxy::http;
 use crate::proxy::listener::LocalListener;
+use crate::proxy::tcp::session::{Asked, Beginning, Session};
 use crate::proxy::worker::Worker;
+use crate::proxy::{http, postgres, redis, tcp};
 
 /// What is known of a connection before its first byte.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +35,29 @@ pub async fn serve(
         Protocol::Http(settings) => {
             http::serve::serve(stream, info.client, settings, &worker, &listener).await;
         }
-        Protocol::Tcp(_) | Protocol::Postgres(_) | Protocol::Redis(_) => {}
+        Protocol::Tcp(settings) | Protocol::Postgres(settings) | Protocol::Redis(settings) => {
+            let Some(route) = table.routes.first() else {
+                return;
+            };
+            let asked = Asked {
+                worker: &worker,
+                upstream: &route.upstream,
+                counts: route.upstream_counts.of(worker.index),
+                settings,
+            };
+            let session = Session::new(stream, asked);
+            let is_admitted = info.is_admitted;
+            let beginning: Beginning<'_> = match &table.picture.config.protocol {
+                Protocol::Postgres(_) => Box::pin(postgres::session::begin(
+                    session,
+                    info.accepted_at,
+                    is_admitted,
+                )),
+                Protocol::Redis(_) => Box::pin(redis::session::begin(session, is_admitted)),
+                _ => Box::pin(tcp::session::begin(session, is_admitted)),
+            };
+            let end = tcp::session::serve(beginning).await;
+            tcp::record::record(end, info, &worker, &listener, route);
+        }
     }
 }

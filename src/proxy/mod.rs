@@ -8,6 +8,13 @@ pub mod alarm;
 pub mod buffers;
 pub mod connection;
 pub mod error;
+pub mod explain;
+pub mod hold;
 pub mod http;
 pub mod listener;
+pub mod postgres;
+pub mod redis;
+pub mod tcp;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod worker;

@@ -157,9 +157,16 @@ impl Relay {
         (self.to_upstream.state == State::Open) != (self.to_client.state == State::Open)
     }
 
-    /// Cuts both connections: their ends see a reset, and nothing that is buffered is sent.
-    pub fn cut(self) {
+    /// Makes the coming drop cut both connections: their ends see a reset, and nothing that is
+    /// buffered is sent.
+    pub fn cut(&self) {
         reset(&self.client);
+        reset(&self.upstream);
+    }
+
+    /// Makes the coming drop cut the upstream side, so that nothing that is buffered is sent to it,
+    /// and close the client's: what was sent to it still arrives.
+    pub fn cut_upstream(&self) {
         reset(&self.upstream);
     }
 

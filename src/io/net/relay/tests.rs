@@ -188,6 +188,7 @@ async fn cutting_resets_both_sides() {
         ..
     } = line(b"").await;
     relay.cut();
+    drop(relay);
     for stream in [&mut client, &mut endpoint] {
         let seen = stream.read(&mut [0; 1]).await;
         assert_eq!(seen.unwrap_err().kind(), io::ErrorKind::ConnectionReset);

@@ -1,0 +1,82 @@
+//! Why an upstream has no endpoint for somebody, in one line for a person who reads an error.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::model::flags::{Flag, Flags};
+use crate::model::role::WantedRole;
+use crate::upstream::snapshot::{EndpointView, Snapshot};
+
+/// Endpoints named in one line; `fairlead upstreams` shows all.
+const ENDPOINTS_NAMED_MAX: usize = 3;
+
+/// `no primary for "orders" (waited 30 s; last primary pg1:5432: probe_failed (connect: …))`
+///
+/// `undialled` tells of an endpoint that is eligible, but could not be connected to.
+pub fn why_none(
+    snapshot: &Snapshot,
+    wanted: WantedRole,
+    held: Option<Duration>,
+    undialled: Option<&str>,
+) -> String {
+    let what = match wanted {
+        WantedRole::Primary => "primary",
+        WantedRole::Replica => "replica",
+        WantedRole::Any => "endpoint",
+    };
+    let verb = match undialled {
+        Some(_) => "cannot connect to a",
+        None => "no",
+    };
+    let mut text = format!("{verb} {what} for \"{}\" (", snapshot.config.name);
+    if let Some(held) = held {
+        write!(text, "waited {:.0} s; ", held.as_secs_f64()).unwrap_or_default();
+    }
+    match (undialled, last_primary(snapshot)) {
+        (Some(undialled), _) => text.push_str(undialled),
+        (None, Some(view)) if wanted == WantedRole::Primary => {
+            text.push_str("last primary ");
+            tell(&mut text, view);
+        }
+        (None, _) => tell_all(&mut text, snapshot),
+    }
+    text.push(')');
+    text
+}
+
+fn last_primary(snapshot: &Snapshot) -> Option<&EndpointView> {
+    let id = snapshot.roles.as_ref()?.last_primary.as_ref()?;
+    let mut views = snapshot.endpoints.iter();
+    views.find(|view| view.endpoint.id == *id)
+}
+
+fn tell_all(text: &mut String, snapshot: &Snapshot) {
+    let views = snapshot.endpoints.iter().take(ENDPOINTS_NAMED_MAX);
+    for (index, view) in views.enumerate() {
+        text.push_str(if index > 0 { "; " } else { "" });
+        tell(text, view);
+    }
+    let more = snapshot.endpoints.len().saturating_sub(ENDPOINTS_NAMED_MAX);
+    if more > 0 {
+        write!(text, "; {more} more").unwrap_or_default();
+    }
+}
+
+/// One endpoint and what speaks against it.
+fn tell(text: &mut String, view: &EndpointView) {
+    write!(text, "{}: ", view.endpoint.id).unwrap_or_default();
+    if view.flags == Flags::NONE {
+        // Eligible, but not for this role; or no connection to it could be made.
+        write!(text, "{}", view.role).unwrap_or_default();
+        return;
+    }
+    write!(text, "{}", view.flags).unwrap_or_default();
+    let last = view.endpoint.verdicts.load();
+    if let Some(why) = &view.why {
+        write!(text, " ({why})").unwrap_or_default();
+    } else if view.flags.has(Flag::ProbeFailed)
+        && let Some(Err(failure)) = last.last.as_ref().map(|verdict| &verdict.result)
+    {
+        write!(text, " ({})", failure.detail).unwrap_or_default();
+    }
+}

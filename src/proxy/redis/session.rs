@@ -1,0 +1,28 @@
+//! A Redis session: held on accept, refused in words that client libraries act on.
+
+use crate::model::failure::FailureKind;
+use crate::proxy::redis::reply;
+use crate::proxy::tcp::running::{Goodbye, Running};
+use crate::proxy::tcp::session::{Session, SessionEnd};
+
+/// Begins a session.
+///
+/// # Errors
+/// The end of one that did not come to be.
+pub async fn begin(
+    mut session: Session<'_>,
+    is_admitted: bool,
+) -> Result<Box<Running<'_>>, SessionEnd> {
+    let connected = if is_admitted {
+        session.connect(false).await
+    } else {
+        Err(FailureKind::MaxConnections)
+    };
+    match connected {
+        Ok(connected) => Ok(session.relay(connected, Goodbye::Close)),
+        Err(failure) => {
+            let last = reply::refusal(failure, &session.why_none(failure));
+            Err(session.refuse(failure, &last).await)
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What is counted and written of a session when it is over. Bytes are counted then, too: a session
+//! that lives for days shows them at its end.
+
+use crate::base::time;
+use crate::model::failure::FailureKind;
+use crate::proxy::connection::ConnInfo;
+use crate::proxy::listener::{LocalListener, LocalRoute};
+use crate::proxy::tcp::session::SessionEnd;
+use crate::proxy::worker::Worker;
+use crate::telemetry::access_record::{AccessRecord, RequestText};
+
+/// Counts a finished session and writes its record, when there is an access log.
+pub fn record(
+    end: SessionEnd,
+    info: ConnInfo,
+    worker: &Worker,
+    listener: &LocalListener,
+    route: &LocalRoute,
+) {
+    let counts = listener.cell.counts.of(worker.index);
+    counts.moved(end.received, end.sent);
+    if let Some(reason) = end.reason {
+        if end.connect.is_some() {
+            // Its client closing or breaking it is the ordinary end.
+            if reason != FailureKind::ClientGone {
+                let upstream = route.upstream_counts.of(worker.index);
+                upstream.session_closed(reason);
+            }
+        } else if info.is_admitted {
+            counts.rejected(reason);
+        }
+    }
+    if worker.access_log.is_enabled() {
+        worker.access_log.write(AccessRecord {
+            at: info.accepted_at,
+            listener: listener.cell.name.clone(),
+            route: None,
+            upstream: Some(route.upstream.cell.name.clone()),
+            endpoint: end.endpoint,
+            client: info.client,
+            request: RequestText::default(),
+            status: None,
+            received: end.received,
+            sent: end.sent,
+            connect: end.connect,
+            first_byte: None,
+            total: time::now().since(info.accepted_at),
+            attempts: end.attempts,
+            reason: end.reason,
+            role: end.role,
+            epoch: end.epoch,
+        });
+    }
+}
