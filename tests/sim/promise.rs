@@ -377,7 +377,11 @@ impl Promises {
         let history = facts
             .replication_id
             .filter(|history| !self.over.contains(history))?;
-        let is_newest = picture.roles.as_ref()?.epoch == epoch && facts.role == Role::Primary;
+        // One that came back with another history, and was refused, leads no more.
+        let mut views = picture.endpoints.iter();
+        let is_shown = views.any(|view| view.endpoint.id == id && view.role == Role::Primary);
+        let is_newest =
+            picture.roles.as_ref()?.epoch == epoch && is_shown && facts.role == Role::Primary;
         let number = u64::from_str_radix(&history.to_string(), 16).ok()?;
         (is_newest && !facts.is_loading).then_some((id, number))
     }
