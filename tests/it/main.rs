@@ -11,5 +11,7 @@
 mod access_log;
 mod actor;
 mod admin;
+mod postgres;
 mod probes;
+mod redis;
 mod support;

@@ -5,6 +5,7 @@ pub(crate) mod eventually;
 pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod redis;
 
 pub(crate) use eventually::{LONG, eventually};
