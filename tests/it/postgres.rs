@@ -76,6 +76,17 @@ fn port_of(server: &PostgresServer) -> Option<String> {
     Some(server.address().port().to_string())
 }
 
+/// Makes the table `written`, and waits until the standby has it: replication is asynchronous.
+async fn create_table(write: SocketAddr, standby: &PostgresServer) {
+    let create = "CREATE TABLE written (id int)";
+    sql_at(write, create).await.unwrap();
+    eventually("the table to be replicated", LONG, async || {
+        let found = standby.sql("SELECT to_regclass('written') IS NOT NULL");
+        (found.await.as_deref() == Some("t")).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn clients_run_through_and_a_promotion_moves_their_writes() {
     let mut old = PostgresServer::primary().await;
@@ -102,9 +113,7 @@ async fn clients_run_through_and_a_promotion_moves_their_writes() {
     );
 
     // The old primary lives on and believes that it is one.
-    sql_at(write, "CREATE TABLE written (id int)")
-        .await
-        .unwrap();
+    create_table(write, &new).await;
     let (idle, idle_ended) = session(write).await;
     let session_ended = tokio::time::timeout(LONG, idle_ended);
     let failover = async {
@@ -137,9 +146,7 @@ async fn a_crash_is_latency_for_a_writer_that_reconnects() {
     let new = old.standby().await;
     let proxy = Proxy::start(&listeners(&[old.endpoint(), new.endpoint()], "60s")).await;
     let write = proxy.address("write");
-    sql_at(write, "CREATE TABLE written (id int)")
-        .await
-        .unwrap();
+    create_table(write, &new).await;
 
     let writer = async {
         let mut acknowledged = Vec::new();
