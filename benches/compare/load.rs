@@ -1,7 +1,9 @@
 //! Load for the comparison, where wrk has nothing to offer: TCP ping-pong, bulk, idle connections.
 //!
-//! `load origin` answers, the other commands ask; `run` starts both. One blocking thread per
-//! connection: it costs context switches on the load's CPU and none on the proxy's.
+//! `load origin` answers, the other commands ask; `run` starts both. Ping-pong has one event loop
+//! on each side, as redis-benchmark and Redis have: a sleeping thread per connection would make
+//! every message of the proxy wake one, and the kernel charges that to whoever sends. Bulk has a
+//! blocking thread per connection, which is never asleep for long.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -15,6 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -30,9 +34,7 @@ fn main() -> Outcome<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["origin"] => origin(),
-        ["ping", address, connections, seconds] => {
-            load(address, connections, seconds, ping_until_stopped)
-        }
+        ["ping", address, connections, seconds] => ping(address, connections, seconds),
         ["bulk", address, connections, seconds] => {
             load(address, connections, seconds, read_until_stopped)
         }
@@ -50,24 +52,48 @@ fn origin() -> Outcome<()> {
         echo.local_addr()?.port(),
         bulk.local_addr()?.port()
     );
-    thread::spawn(move || serve(&echo, echo_until_closed));
+    thread::spawn(move || drop(event_loop(echo_all(echo))));
     serve(&bulk, send_until_closed);
     Ok(())
+}
+
+/// Runs everything of one side on this thread.
+fn event_loop<T>(future: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(future)
+}
+
+async fn echo_all(listener: TcpListener) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        // A client that goes away ends its session; that is how every measurement ends.
+        tokio::spawn(async move { drop(echo_until_closed(stream).await) });
+    }
+}
+
+async fn echo_until_closed(mut stream: tokio::net::TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    // Larger than a message: a read that fills its buffer would be followed by one that fails.
+    let mut buffer = [0; 4 * PING_BYTES];
+    loop {
+        let read = stream.read(&mut buffer).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        stream
+            .write_all(buffer.get(..read).unwrap_or_default())
+            .await?;
+    }
 }
 
 fn serve(listener: &TcpListener, session: fn(TcpStream) -> std::io::Result<()>) {
     for stream in listener.incoming().flatten() {
         // A client that goes away ends its session; that is how every measurement ends.
         thread::spawn(move || drop(session(stream)));
-    }
-}
-
-fn echo_until_closed(mut stream: TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut buffer = [0; PING_BYTES];
-    loop {
-        stream.read_exact(&mut buffer)?;
-        stream.write_all(&buffer)?;
     }
 }
 
@@ -102,16 +128,46 @@ fn load(address: &str, connections: &str, seconds: &str, session: Session) -> Ou
     let began = Instant::now();
     thread::sleep(Duration::from_secs_f64(seconds.parse()?));
     is_over.store(true, Ordering::Relaxed);
-    let took = began.elapsed().as_secs_f64();
+    let took = began.elapsed();
+    report(
+        took,
+        threads.into_iter().map(|thread| thread.join().ok()?.ok()),
+    )
+}
+
+/// The same for ping-pong, on one thread.
+fn ping(address: &str, connections: &str, seconds: &str) -> Outcome<()> {
+    let address: SocketAddr = address.parse()?;
+    let (connections, seconds): (usize, f64) = (connections.parse()?, seconds.parse()?);
+    let works = event_loop(async {
+        let until = Instant::now() + Duration::from_secs_f64(seconds);
+        let mut tasks = Vec::new();
+        for _ in 0..connections {
+            let stream = tokio::net::TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            tasks.push(tokio::spawn(ping_until(stream, until)));
+        }
+        let mut works = Vec::new();
+        for task in tasks {
+            works.push(task.await.ok().and_then(Result::ok));
+        }
+        Ok(works)
+    })?;
+    report(Duration::from_secs_f64(seconds), works.into_iter())
+}
+
+/// Prints the sum of what all connections did as JSON; `None` is one that failed.
+fn report(took: Duration, works: impl Iterator<Item = Option<Work>>) -> Outcome<()> {
+    let took = took.as_secs_f64();
     let mut sum = Work::default();
     let mut failed = 0;
-    for thread in threads {
-        match thread.join() {
-            Ok(Ok(work)) => {
+    for work in works {
+        match work {
+            Some(work) => {
                 sum.bytes += work.bytes;
                 sum.nanos.extend(work.nanos);
             }
-            _ => failed += 1,
+            None => failed += 1,
         }
     }
     sum.nanos.sort_unstable();
@@ -131,16 +187,25 @@ fn percentile(sorted: &[u64], percent: usize) -> u64 {
     sorted.get(at).or(sorted.last()).copied().unwrap_or(0)
 }
 
-fn ping_until_stopped(mut stream: TcpStream, is_over: &AtomicBool) -> std::io::Result<Work> {
-    let (question, mut answer) = ([b'?'; PING_BYTES], [0; PING_BYTES]);
+async fn ping_until(mut stream: tokio::net::TcpStream, until: Instant) -> std::io::Result<Work> {
+    let (question, mut answer) = ([b'?'; PING_BYTES], [0; 4 * PING_BYTES]);
     let mut work = Work::default();
-    while !is_over.load(Ordering::Relaxed) {
-        let asked = Instant::now();
-        stream.write_all(&question)?;
-        stream.read_exact(&mut answer)?;
-        let took = asked.elapsed().as_nanos();
-        work.nanos.push(u64::try_from(took).unwrap_or(u64::MAX));
+    let mut asked = Instant::now();
+    while asked < until {
+        stream.write_all(&question).await?;
+        let mut got = 0;
+        while got < PING_BYTES {
+            let read = stream.read(&mut answer).await?;
+            if read == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            got += read;
+        }
+        let answered = Instant::now();
+        work.nanos
+            .push(u64::try_from((answered - asked).as_nanos()).unwrap_or(u64::MAX));
         work.bytes += PING_BYTES as u64;
+        asked = answered;
     }
     Ok(work)
 }
