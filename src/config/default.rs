@@ -6,13 +6,19 @@ use std::time::Duration;
 /// Client connections of the whole process. Two descriptors each fit a `LimitNOFILE` of 1,048,576
 /// many times over; the process lowers it to what its descriptor limit allows.
 pub const CONNECTIONS_MAX: usize = 100_000;
+/// Descriptors that no client connection may use: listeners, event queues, probes, the API with its
+/// connections, logs, the configuration.
+pub const DESCRIPTORS_KEPT: usize = 256;
 /// SIGTERM to forced end: the grace of the five systems' orchestrators is 30 s.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+/// Connections of one worker that are told that a limit is reached, at a time. Beyond that they are
+/// closed without a word: being polite to a flood must not take the descriptors of those inside.
+pub const TURNED_AWAY_MAX: usize = 256;
 /// Not ready before not listening, so that balancers in front notice: 5 s + 25 s fit a 30 s grace.
 pub const DRAIN_DELAY: Duration = Duration::from_secs(5);
 /// The API is never open to the network by default.
 pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);
-/// Where the packaged service puts its API socket.
+/// The API socket, where its folder exists: the packaged service makes it (`RuntimeDirectory=`).
 pub const ADMIN_SOCKET: &str = "/run/fairlead/admin.sock";
 /// The configuration file of the packaged service.
 pub const CONFIG_FILE: &str = "/etc/fairlead/fairlead.toml";

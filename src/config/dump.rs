@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Config;
 use super::file::unit::format_duration;
 use super::listener::{Accept, Listener, Protocol, SessionListener};
-use super::process::{AccessOutput, LogFormat, LogLevel};
+use super::process::{AccessOutput, AdminSocket, LogFormat, LogLevel};
 use super::route::Route;
 use super::secret::{Secret, SecretSource};
 use super::upstream::{Balance, Health, Probe, Upstream, UpstreamKind};
@@ -81,8 +81,10 @@ pub(super) fn globals(config: &Config) -> [(&'static str, Section); 5] {
 
     let mut admin = Section::default();
     admin.text("listen", &address_or_off(config.admin.listen));
-    if let Some(path) = &config.admin.socket {
-        admin.text("socket", &path.to_string_lossy());
+    match &config.admin.socket {
+        AdminSocket::Auto => admin.text("socket", "auto"),
+        AdminSocket::Off => admin.text("socket", "off"),
+        AdminSocket::At(path) => admin.text("socket", &path.to_string_lossy()),
     }
 
     let mut metrics = Section::default();

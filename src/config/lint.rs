@@ -8,7 +8,7 @@ use super::file::Written;
 use super::file::unit::format_duration;
 use super::listener::{Listener, Protocol};
 use super::problem::Findings;
-use super::process::Process;
+use super::process::{AdminSocket, Process};
 use super::route::Route;
 use super::upstream::Upstream;
 use super::{Config, default, resolve};
@@ -122,7 +122,7 @@ fn lint_process(written: &Written, config: &Config, findings: &mut Findings<'_>)
             .help("for Prometheus and probes write [metrics] listen = \"…\", which shows less");
     }
     if config.admin.listen.is_none()
-        && config.admin.socket.is_none()
+        && config.admin.socket == AdminSocket::Off
         && let Some(field) = &written.admin.listen
         && field.get_ref() == "off"
     {
@@ -132,7 +132,7 @@ fn lint_process(written: &Written, config: &Config, findings: &mut Findings<'_>)
                 field.span(),
                 "without an API `fairlead healthcheck` and `fairlead status` cannot work",
             )
-            .help(format!("add socket = \"{}\"", default::ADMIN_SOCKET));
+            .help("write socket = \"auto\"");
     }
     if let Some(access) = &written.log.access
         && access.get_ref().enabled.is_none()

@@ -36,14 +36,27 @@ pub struct Admin {
     /// TCP, loopback unless the operator insists. Read-only: changes are made over the socket.
     pub listen: Option<SocketAddr>,
     /// A Unix socket, mode 0600: who may open it may also change things.
-    pub socket: Option<PathBuf>,
+    pub socket: AdminSocket,
+}
+
+/// Where the API's Unix socket is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AdminSocket {
+    /// At [`default::ADMIN_SOCKET`] where its folder is there and may be written: the packaged
+    /// service has it, a try-out on a workstation does not. No error when it cannot be opened.
+    #[default]
+    Auto,
+    /// None.
+    Off,
+    /// Here, or the process does not start.
+    At(PathBuf),
 }
 
 impl Default for Admin {
     fn default() -> Admin {
         Admin {
             listen: Some(default::ADMIN_LISTEN),
-            socket: None,
+            socket: AdminSocket::default(),
         }
     }
 }

@@ -32,6 +32,9 @@ pub async fn serve(
 ) {
     let table = listener.table(&worker);
     match &table.picture.config.protocol {
+        Protocol::Http(_) if !info.is_admitted => {
+            http::serve::turn_away(stream, info.client, &worker, &listener).await;
+        }
         Protocol::Http(settings) => {
             http::serve::serve(stream, info.client, settings, &worker, &listener).await;
         }

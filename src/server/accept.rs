@@ -1,5 +1,6 @@
 //! Accepting: by every worker on its own socket, or by one acceptor that hands connections on.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::base::time;
+use crate::config::default;
 use crate::model::failure::FailureKind;
 use crate::proxy::connection::{ConnInfo, serve};
 use crate::proxy::listener::{Admitted, ListenerCell, LocalListener};
@@ -41,13 +43,21 @@ impl Admission {
         self.max.store(max, Ordering::Relaxed);
     }
 
-    /// Counts a connection; `false` at the limit. Either way [`Admission::leave`] must follow.
-    fn enter(&self) -> bool {
-        self.connections.fetch_add(1, Ordering::Relaxed) < self.max.load(Ordering::Relaxed)
+    /// Counts a connection until the result is dropped; `None` at the limit.
+    fn enter(self: &Arc<Self>) -> Option<Entered> {
+        let entered = Entered(Arc::clone(self));
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        (before < self.max.load(Ordering::Relaxed)).then_some(entered)
     }
+}
 
-    fn leave(&self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
+/// One counted connection of the process.
+#[derive(Debug)]
+struct Entered(Arc<Admission>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -59,18 +69,24 @@ pub struct Gate {
     pub admission: Arc<Admission>,
     /// This worker's connections.
     pub connections: Arc<AtomicUsize>,
+    /// How many of them are only being told that a limit is reached.
+    pub turned_away: Cell<usize>,
 }
 
 /// One connection inside the gate: counted until it ends.
 struct Inside {
     gate: Rc<Gate>,
     counts: Arc<ListenerCounts>,
-    _listener: Option<Admitted>,
+    /// The places it takes; `None` when it is turned away.
+    places: Option<(Entered, Admitted)>,
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        self.gate.admission.leave();
+        if self.places.is_none() {
+            let turned_away = &self.gate.turned_away;
+            turned_away.set(turned_away.get().saturating_sub(1));
+        }
         self.gate.connections.fetch_sub(1, Ordering::Relaxed);
         self.counts.of(self.gate.worker.index).closed();
     }
@@ -84,21 +100,24 @@ impl Gate {
         client: SocketAddr,
         listener: Rc<LocalListener>,
     ) {
-        let is_within = self.admission.enter();
-        self.connections.fetch_add(1, Ordering::Relaxed);
+        let places = self.admission.enter().zip(listener.cell.admit());
+        let is_admitted = places.is_some();
         let counts = Arc::clone(&listener.cell.counts);
-        counts.of(self.worker.index).accepted();
-        let admitted = listener.cell.admit();
-        let is_admitted = is_within && admitted.is_some();
+        let local = counts.of(self.worker.index);
+        local.accepted();
         if !is_admitted {
-            counts
-                .of(self.worker.index)
-                .rejected(FailureKind::MaxConnections);
+            local.rejected(FailureKind::MaxConnections);
+            if self.turned_away.get() >= default::TURNED_AWAY_MAX {
+                local.closed();
+                return;
+            }
+            self.turned_away.set(self.turned_away.get() + 1);
         }
+        self.connections.fetch_add(1, Ordering::Relaxed);
         let inside = Inside {
             gate: Rc::clone(self),
             counts,
-            _listener: admitted,
+            places,
         };
         let info = ConnInfo {
             client,

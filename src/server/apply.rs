@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::base::published::Published;
-use crate::config::Config;
 use crate::config::diff::{Diff, diff};
 use crate::config::listener::{Listener, Protocol};
 use crate::config::route::{Retry, Route};
+use crate::config::{Config, default};
 use crate::control::actor::{ActorHandle, Surroundings};
 use crate::io::net::bind::BindError;
 use crate::model::name::Name;
@@ -109,7 +109,8 @@ impl InForce {
         let changes = diff(&self.config, &config);
         let bound = self.bind_new(&config)?;
         self.parts.access_log.configure(&config.log.access)?;
-        self.parts.admission.set_max(config.process.connections_max);
+        let connections_max = within_descriptors(config.process.connections_max);
+        self.parts.admission.set_max(connections_max);
         self.start_upstreams(&config).await;
         // The old pictures are kept until the new ones hold the same counts.
         self.publish_listeners(&config);
@@ -140,17 +141,33 @@ impl InForce {
                 let known = self.listeners.get(name);
                 let is_bound = known.is_some_and(|known| known.is_bound(listener, *configured));
                 if !is_bound {
-                    let socket = Bound::bind(listener, *configured, workers).map_err(|error| {
-                        ApplyError::Bind {
-                            listener: name.clone(),
-                            error,
-                        }
+                    let socket = match self.leaving(*configured, config) {
+                        None => Bound::bind(listener, *configured, workers),
+                        Some(leaving) => Bound::take_over(leaving, listener, *configured, workers),
+                    };
+                    let socket = socket.map_err(|error| ApplyError::Bind {
+                        listener: name.clone(),
+                        error,
                     })?;
                     bound.push((name.clone(), socket));
                 }
             }
         }
         Ok(bound)
+    }
+
+    /// Who accepts on an address now, and will not any more under a new configuration.
+    fn leaving(&self, address: SocketAddr, config: &Config) -> Option<&Accepting> {
+        let addresses = self.listeners.iter().flat_map(|(name, listening)| {
+            let wanted = config.listeners.get(name);
+            listening
+                .addresses
+                .iter()
+                .filter(move |accepting| !wanted.is_some_and(|wanted| accepting.is_wanted(wanted)))
+        });
+        // Port 0 is another port each time.
+        let mut addresses = addresses.filter(|_| address.port() != 0);
+        addresses.find(|accepting| accepting.configured == address)
     }
 
     async fn start_upstreams(&mut self, config: &Config) {
@@ -278,6 +295,22 @@ impl Listening {
     }
 }
 
+/// As many connections as asked for, or as the descriptors of this process allow: two each, and a
+/// few for everything else. Better to turn a client away than to fail in the middle of its request.
+fn within_descriptors(asked: usize) -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let descriptors = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let most = descriptors.saturating_sub(default::DESCRIPTORS_KEPT).max(2) / 2;
+    if most < asked {
+        tracing::warn!(
+            asked,
+            most,
+            "max_connections is lowered: raise the limit of descriptors (LimitNOFILE)"
+        );
+    }
+    asked.min(most)
+}
+
 /// The least specific route: what a listener with an upstream of its own does with everything.
 fn own_route(listener: &Listener, upstream: &Name) -> Route {
     Route {
@@ -288,7 +321,7 @@ fn own_route(listener: &Listener, upstream: &Name) -> Route {
         upstream: upstream.clone(),
         timeout: None,
         retry: Retry {
-            attempts: crate::config::default::RETRY_ATTEMPTS,
+            attempts: default::RETRY_ATTEMPTS,
         },
     }
 }

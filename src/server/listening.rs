@@ -7,7 +7,7 @@ use tokio::task::AbortHandle;
 
 use crate::base::task::Tasks;
 use crate::config::listener::{Accept, Listener};
-use crate::io::net::bind::{BindError, BindOptions, bind};
+use crate::io::net::bind::{BindError, BindOptions, bind, check_free, share};
 use crate::proxy::listener::ListenerCell;
 use crate::server::accept::accept_balanced;
 use crate::server::threads::{Command, Workers};
@@ -16,7 +16,7 @@ use crate::server::threads::{Command, Workers};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SocketId(pub u64);
 
-/// An address that is bound and not accepted on yet.
+/// An address that is bound and not yet accepted on.
 #[derive(Debug)]
 pub struct Bound {
     /// As configured.
@@ -39,6 +39,8 @@ pub struct Accepting {
     id: SocketId,
     /// `balanced`: the one acceptor.
     acceptor: Option<AbortHandle>,
+    /// The same sockets once more, for a listener that takes the address over.
+    sockets: Vec<TcpListener>,
 }
 
 impl Bound {
@@ -51,17 +53,65 @@ impl Bound {
         configured: SocketAddr,
         workers: usize,
     ) -> Result<Bound, BindError> {
+        let is_reuse_port = listener.accept == Accept::Kernel;
+        if is_reuse_port && configured.port() != 0 {
+            check_free(configured)?;
+        }
+        let first = bind(configured, BindOptions { is_reuse_port })?;
+        Bound::complete(listener, configured, vec![first], workers)
+    }
+
+    /// Takes over an address that another listener of this process, or this one under other
+    /// settings, gives up: the port is never closed, and no waiting connection is lost unless
+    /// several sockets become one.
+    ///
+    /// # Errors
+    /// When more sockets are needed and cannot be bound.
+    pub fn take_over(
+        leaving: &Accepting,
+        listener: &Listener,
+        configured: SocketAddr,
+        workers: usize,
+    ) -> Result<Bound, BindError> {
+        let mut sockets = Vec::new();
+        for socket in &leaving.sockets {
+            let socket = socket.try_clone().and_then(|socket| {
+                if listener.accept == Accept::Kernel {
+                    share(&socket)?;
+                }
+                Ok(socket)
+            });
+            sockets.push(socket.map_err(|error| BindError {
+                address: configured,
+                error,
+            })?);
+        }
+        Bound::complete(listener, configured, sockets, workers)
+    }
+
+    /// As many sockets as the way of accepting needs.
+    fn complete(
+        listener: &Listener,
+        configured: SocketAddr,
+        mut sockets: Vec<TcpListener>,
+        workers: usize,
+    ) -> Result<Bound, BindError> {
         let is_kernel = listener.accept == Accept::Kernel;
+        sockets.truncate(if is_kernel { workers } else { 1 });
+        let first = sockets.first().map(TcpListener::local_addr);
+        let address = match first.unwrap_or(Ok(configured)) {
+            Ok(address) => address,
+            Err(error) => {
+                return Err(BindError {
+                    address: configured,
+                    error,
+                });
+            }
+        };
         let options = BindOptions {
             is_reuse_port: is_kernel,
         };
-        let first = bind(configured, options)?;
-        let address = first.local_addr().map_err(|error| BindError {
-            address: configured,
-            error,
-        })?;
-        let mut sockets = vec![first];
-        while is_kernel && sockets.len() < workers {
+        while sockets.len() < if is_kernel { workers } else { 1 } {
             sockets.push(bind(address, options)?);
         }
         Ok(Bound {
@@ -87,6 +137,8 @@ impl Bound {
             sockets,
         } = self;
         let mut acceptor = None;
+        // Without a second descriptor the address only cannot be taken over.
+        let again = sockets.iter().flat_map(TcpListener::try_clone).collect();
         for (worker, socket) in sockets.into_iter().enumerate() {
             let listener = Arc::clone(cell);
             match accept {
@@ -120,6 +172,7 @@ impl Bound {
             accept,
             id,
             acceptor,
+            sockets: again,
         }
     }
 }

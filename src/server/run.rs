@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::config::problem::{Severity, render};
+use crate::config::problem::render;
 use crate::config::{LoadError, load};
 use crate::control::admin::pages::{RefusedProblem, ReloadPage};
 use crate::control::admin::{ReloadCall, ReloadReply};
@@ -50,6 +50,8 @@ pub fn run(path: &Path) -> Result<(), RunError> {
         .enable_all()
         .build()?;
     main.block_on(async {
+        // From here on a signal is an order and not a sudden death.
+        let signals = Signals::listen()?;
         let server = Server::start(loaded.config).await?;
         for (listener, addresses) in server.all_addresses() {
             tracing::debug!(%listener, ?addresses, "bound");
@@ -62,7 +64,7 @@ pub fn run(path: &Path) -> Result<(), RunError> {
             path: path.to_owned(),
             text: loaded.text,
         }
-        .serve()
+        .serve(signals)
         .await
     })
 }
@@ -71,7 +73,7 @@ pub fn run(path: &Path) -> Result<(), RunError> {
 struct Process {
     server: Server,
     path: PathBuf,
-    /// The file as it was read at the start.
+    /// The file as it was read last, right or wrong.
     text: String,
 }
 
@@ -106,12 +108,11 @@ impl Signals {
 }
 
 impl Process {
-    async fn serve(mut self) -> Result<(), RunError> {
-        let mut signals = Signals::listen()?;
+    async fn serve(mut self, mut signals: Signals) -> Result<(), RunError> {
         let mut watch =
             FileWatch::start(&self.path, &self.text, &crate::base::task::Tasks::default());
         let mut calls = self.server.take_reload_calls();
-        let mut watchdog = systemd::watchdog_interval().map(tokio::time::interval);
+        let mut watchdog = Watchdog::start();
         systemd::ready(&self.status());
         tracing::info!(
             pid = std::process::id(),
@@ -120,15 +121,17 @@ impl Process {
         );
         loop {
             tokio::select! {
-                _ = signals.hangup.recv() => drop(self.reload("SIGHUP").await),
-                () = watch.changed() => drop(self.reload("the file changed").await),
+                _ = signals.hangup.recv() => {
+                    drop(watchdog.during(self.reload("SIGHUP")).await);
+                }
+                () = watch.changed() => watchdog.during(self.follow_file()).await,
                 call = next_call(&mut calls) => {
-                    let reply = self.reload("asked over the API").await;
+                    let reply = watchdog.during(self.reload("asked over the API")).await;
                     // Who asked may have gone away.
                     drop(call.reply.send(reply));
                 }
                 _ = signals.reopen.recv() => self.reopen_logs(),
-                () = tick(&mut watchdog) => systemd::alive(),
+                () = watchdog.tick() => systemd::alive(),
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
                 _ = signals.quit.recv() => break,
@@ -136,28 +139,41 @@ impl Process {
         }
         let process = self.server.config().process.clone();
         systemd::stopping(process.drain_delay + process.drain_timeout + Duration::from_secs(5));
-        self.server.drain(signals.end()).await;
+        // Who still asks for a reload hears at once that it is too late.
+        drop(calls);
+        watchdog.during(self.server.drain(signals.end())).await;
         tracing::info!("ended");
         Ok(())
     }
 
     /// Reads the file again. An invalid one changes nothing, and says so loudly.
-    async fn reload(&self, cause: &str) -> ReloadReply {
+    async fn reload(&mut self, cause: &str) -> ReloadReply {
         systemd::reloading();
         let reply = self.try_reload(cause).await;
         systemd::ready(&self.status());
         reply
     }
 
-    async fn try_reload(&self, cause: &str) -> ReloadReply {
+    /// Reloads, unless somebody who wrote the file asked for a reload himself meanwhile.
+    async fn follow_file(&mut self) {
+        let text = tokio::fs::read_to_string(&self.path).await;
+        if text.is_ok_and(|text| text == self.text) {
+            return;
+        }
+        // Its problems are in the log.
+        drop(self.reload("the file changed").await);
+    }
+
+    async fn try_reload(&mut self, cause: &str) -> ReloadReply {
         let path = self.path.clone();
         // Reading files and secrets may block.
         let loaded = tokio::task::spawn_blocking(move || load(&path)).await;
         let loaded = match loaded {
             Ok(Ok(loaded)) => loaded,
-            Ok(Err(error)) => return Err(self.refuse(&error)),
+            Ok(Err(error)) => return Err(self.refuse(error)),
             Err(error) => return Err(vec![refused("internal", &error.to_string())]),
         };
+        self.text = loaded.text;
         let needs_restart = needs_restart(&self.server.config(), &loaded.config);
         for setting in &needs_restart {
             tracing::warn!(setting, "this setting changes at the next start only");
@@ -180,18 +196,18 @@ impl Process {
         }
     }
 
-    fn refuse(&self, error: &LoadError) -> Vec<RefusedProblem> {
+    fn refuse(&mut self, error: LoadError) -> Vec<RefusedProblem> {
         self.server.metrics().reload_refused();
         tracing::error!(
             path = %self.path.display(),
             "reload refused: the old configuration stays in force: {error}"
         );
         match error {
-            LoadError::Invalid { problems, .. } => problems
-                .iter()
-                .filter(|problem| problem.severity == Severity::Error)
-                .map(RefusedProblem::from)
-                .collect(),
+            LoadError::Invalid { problems, text } => {
+                self.text = text;
+                let errors = problems.iter().filter(|problem| problem.is_error());
+                errors.map(RefusedProblem::from).collect()
+            }
             error => vec![refused("read", &error.to_string())],
         }
     }
@@ -222,12 +238,33 @@ async fn next_call(calls: &mut Option<mpsc::Receiver<ReloadCall>>) -> ReloadCall
     pending().await
 }
 
-async fn tick(watchdog: &mut Option<tokio::time::Interval>) {
-    match watchdog {
-        Some(watchdog) => {
-            watchdog.tick().await;
+/// Tells systemd that this loop turns, when it asked for that.
+struct Watchdog(Option<tokio::time::Interval>);
+
+impl Watchdog {
+    fn start() -> Watchdog {
+        Watchdog(systemd::watchdog_interval().map(tokio::time::interval))
+    }
+
+    /// Waits until systemd should hear again.
+    async fn tick(&mut self) {
+        match &mut self.0 {
+            Some(interval) => {
+                interval.tick().await;
+            }
+            None => pending().await,
         }
-        None => pending().await,
+    }
+
+    /// Something long, reported on: a slow reload or drain is no hanging process.
+    async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = self.tick() => systemd::alive(),
+            }
+        }
     }
 }
 

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
 
 use crate::base::published::Published;
 use crate::base::task::Tasks;
 use crate::base::time::{self, Time};
 use crate::config::diff::Diff;
+use crate::config::process::AdminSocket;
 use crate::config::{Config, default};
 use crate::control::actor::Surroundings;
 use crate::control::admin::listen::{Door, DoorError};
@@ -36,8 +39,7 @@ const LAST_MOMENT: Duration = Duration::from_secs(2);
 
 /// A running fairlead. Dropping it ends everything at once; [`Server::drain`] ends it gently.
 pub struct Server {
-    /// `None` only while it is being dropped.
-    control: Option<Runtime>,
+    control: Control,
     in_force: Arc<Mutex<InForce>>,
     parts: Parts,
     readiness: Arc<Readiness>,
@@ -45,6 +47,7 @@ pub struct Server {
     admin: Option<SocketAddr>,
     metrics: Option<SocketAddr>,
     reload_calls: Option<mpsc::Receiver<ReloadCall>>,
+    doors: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Why it did not start.
@@ -71,29 +74,26 @@ impl Server {
     /// See [`StartError`]; nothing is left behind.
     pub async fn start(config: Config) -> Result<Server, StartError> {
         let started_at = time::now();
-        let control = Builder::new_multi_thread()
-            .worker_threads(CONTROL_THREADS)
-            .thread_name("control")
-            .enable_all()
-            .build()?;
+        let control = Control::start()?;
         let (parts, journal) = parts(&config)?;
         let (reload, reload_calls) = mpsc::channel(default::RELOAD_QUEUE);
         let readiness = Arc::new(Readiness::default());
         let doors = (config.admin.clone(), config.metrics.clone());
         let mut in_force = InForce::nothing(parts.clone());
-        let applying = control.spawn(async move {
+        let applying = control.run(async move {
             in_force.apply(config).await?;
             Ok::<_, ApplyError>(in_force)
         });
         let mut server = Server {
             in_force: Arc::new(Mutex::new(applying.await??)),
-            control: Some(control),
+            control,
             parts,
             readiness,
             journal,
             admin: None,
             metrics: None,
             reload_calls: Some(reload_calls),
+            doors: Mutex::default(),
         };
         server.readiness.applied(time::now());
         server.readiness.bound();
@@ -131,22 +131,26 @@ impl Server {
                 addresses.0 = door.address();
                 doors.push(door);
             }
-            if let Some(path) = &admin.socket {
-                doors.push(Door::socket(path)?);
+            match &admin.socket {
+                AdminSocket::At(path) => doors.push(Door::socket(path)?),
+                AdminSocket::Auto => doors.extend(usual_socket()),
+                AdminSocket::Off => {}
             }
             if let Some(address) = metrics.listen {
                 let door = Door::metrics(address).await?;
                 addresses.1 = door.address();
                 doors.push(door);
             }
-            for door in doors {
-                tasks.spawn(door.serve(Arc::clone(&context)));
-            }
-            Ok::<_, DoorError>(addresses)
+            let open = doors.into_iter().map(|door| {
+                let serving = door.serve(Arc::clone(&context));
+                tasks.spawn(serving)
+            });
+            let open: Vec<_> = open.collect();
+            Ok::<_, DoorError>((addresses, open))
         };
-        if let Some(control) = &self.control {
-            (self.admin, self.metrics) = control.spawn(opening).await??;
-        }
+        let (addresses, open) = self.control.run(opening).await??;
+        (self.admin, self.metrics) = addresses;
+        self.doors = Mutex::new(open);
         Ok(())
     }
 
@@ -166,10 +170,7 @@ impl Server {
             }
             applied.map(|diff| (in_force.generation(), diff))
         };
-        match &self.control {
-            Some(control) => Ok(control.spawn(applying).await??),
-            None => Ok((0, Diff::default())),
-        }
+        Ok(self.control.run(applying).await??)
     }
 
     /// The addresses a listener is bound to.
@@ -282,6 +283,11 @@ impl Server {
         self.wait_for_connections(LAST_MOMENT).await;
         workers.tell_all(|| Command::Stop).await;
         self.parts.access_log.close();
+        // Last, so that readiness was told to the end. Waited for, so that no socket stays behind.
+        for door in self.doors.lock().await.drain(..) {
+            door.abort();
+            drop(door.await);
+        }
     }
 
     async fn wait_for_connections(&self, patience: Duration) {
@@ -292,11 +298,56 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+/// The runtime of everything that is not traffic. It may be dropped anywhere, also by a start that
+/// fails: dropping a plain runtime waits for its tasks, which panics inside another runtime.
+struct Control {
+    handle: Handle,
+    /// `None` only while it is being dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Control {
+    fn start() -> io::Result<Control> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(CONTROL_THREADS)
+            .thread_name("control")
+            .enable_all()
+            .build()?;
+        Ok(Control {
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Runs something there.
+    fn run<F>(&self, work: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.handle.spawn(work)
+    }
+}
+
+impl Drop for Control {
     fn drop(&mut self) {
-        // Dropping a runtime waits for its tasks, which is not allowed inside another runtime.
-        if let Some(control) = self.control.take() {
-            control.shutdown_background();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The socket of the packaged service, where its folder is there and may be written.
+fn usual_socket() -> Option<Door> {
+    match Door::socket(Path::new(default::ADMIN_SOCKET)) {
+        Ok(door) => {
+            tracing::info!(path = default::ADMIN_SOCKET, "API socket");
+            Some(door)
+        }
+        Err(DoorError::Unix { error, .. }) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::warn!(%error, "no API socket: `fairlead reload` cannot work");
+            None
         }
     }
 }

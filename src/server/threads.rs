@@ -2,6 +2,7 @@
 //!
 //! A worker hears the rest of the process through one bounded channel of [`Command`]s and its bell.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -204,6 +205,7 @@ impl WorkerThread {
             worker: Rc::clone(&worker),
             admission: Arc::clone(&self.admission),
             connections: Arc::clone(&self.connections),
+            turned_away: Cell::new(0),
         });
         let mut listeners = LocalListeners {
             gate,

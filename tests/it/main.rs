@@ -13,5 +13,6 @@ mod actor;
 mod admin;
 mod postgres;
 mod probes;
+mod process;
 mod redis;
 mod support;

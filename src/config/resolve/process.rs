@@ -12,7 +12,7 @@ use crate::config::file::table::{AccessTable, Field, Format, Level};
 use crate::config::file::unit::Threads;
 use crate::config::problem::Findings;
 use crate::config::process::{
-    AccessLog, AccessOutput, Admin, Log, LogFormat, LogLevel, Metrics, Process,
+    AccessLog, AccessOutput, Admin, AdminSocket, Log, LogFormat, LogLevel, Metrics, Process,
 };
 
 /// `sun_path` of `sockaddr_un` on Linux, without its closing zero.
@@ -64,10 +64,12 @@ pub(super) fn admin(written: &Written, findings: &mut Findings<'_>) -> Admin {
     let table = &written.admin;
     Admin {
         listen: address_or_off(&table.listen, Some(default::ADMIN_LISTEN), findings),
-        socket: table
-            .socket
-            .as_ref()
-            .and_then(|path| socket_path(path, findings)),
+        socket: match &table.socket {
+            None => AdminSocket::Auto,
+            Some(word) if word.get_ref() == "auto" => AdminSocket::Auto,
+            Some(word) if word.get_ref() == "off" => AdminSocket::Off,
+            Some(path) => socket_path(path, findings).map_or(AdminSocket::Off, AdminSocket::At),
+        },
     }
 }
 
@@ -98,7 +100,11 @@ fn socket_path(path: &Spanned<String>, findings: &mut Findings<'_>) -> Option<Pa
         .unwrap_or(path.get_ref());
     if !is_absolute_path(text) {
         findings
-            .error("bad-path", path.span(), "`socket` must be an absolute path")
+            .error(
+                "bad-path",
+                path.span(),
+                "`socket` is \"auto\", \"off\" or an absolute path",
+            )
             .help(format!("such as \"{}\"", default::ADMIN_SOCKET));
         return None;
     }

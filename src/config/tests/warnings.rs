@@ -10,7 +10,10 @@ const WARNINGS: &[(&[&str], &str)] = &[
         &["admin-on-network"],
         "[admin]\nlisten = ¡\"0.0.0.0:9900\"\n@web\n@app\n",
     ),
-    (&["no-api"], "[admin]\nlisten = ¡\"off\"\n@web\n@app\n"),
+    (
+        &["no-api"],
+        "[admin]\nlisten = ¡\"off\"\nsocket = \"off\"\n@web\n@app\n",
+    ),
     (
         &["drain-too-long"],
         "[process]\ndrain_timeout = ¡\"60s\"\n@web\n@app\n",

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::default;
 
@@ -75,7 +75,34 @@ pub fn bind(address: SocketAddr, options: BindOptions) -> Result<TcpListener, Bi
         .map_err(|error| BindError { address, error })
 }
 
+/// Lets more sockets of this process share the address of one that was bound without that.
+///
+/// # Errors
+/// What the system says.
+pub fn share(socket: &TcpListener) -> io::Result<()> {
+    SockRef::from(socket).set_reuse_port(true)
+}
+
+/// Fails when anybody listens on an address already, willing to share it or not. The kernel lets
+/// every process of a user share an address with `SO_REUSEPORT`; a second fairlead that was started
+/// by mistake would silently get half of the connections.
+///
+/// # Errors
+/// When the address is in use, or may not be bound by this user.
+pub fn check_free(address: SocketAddr) -> Result<(), BindError> {
+    match bound(address, BindOptions::default(), true) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(BindError { address, error }),
+    }
+}
+
 fn listen(address: SocketAddr, options: BindOptions, is_free: bool) -> io::Result<TcpListener> {
+    let socket = bound(address, options, is_free)?;
+    socket.listen(default::LISTEN_BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bound(address: SocketAddr, options: BindOptions, is_free: bool) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking().cloexec(),
@@ -94,8 +121,7 @@ fn listen(address: SocketAddr, options: BindOptions, is_free: bool) -> io::Resul
         socket.set_freebind_v4(true)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(default::LISTEN_BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 #[cfg(test)]

@@ -69,6 +69,27 @@ pub async fn serve(
     }
 }
 
+/// Says that a connection limit is reached, and closes. No request is waited for: a client that
+/// sends nothing must not hold a place it was not given.
+pub async fn turn_away(
+    stream: TcpStream,
+    address: SocketAddr,
+    worker: &Rc<Worker>,
+    listener: &Rc<LocalListener>,
+) {
+    let alarm = worker.alarms.register();
+    let mut client = Client {
+        stream,
+        address,
+        alarm,
+        ahead: None,
+    };
+    let kind = FailureKind::MaxConnections;
+    if let Next::Close = refuse(&mut client, kind, None, worker, listener).await {
+        client.close(worker).await;
+    }
+}
+
 /// Reads one request and sees that it gets an answer.
 async fn answer(
     client: &mut Client,
