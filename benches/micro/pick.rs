@@ -1,9 +1,19 @@
 //! One pick, by policy and number of endpoints. Aim: at most 100 ns with 5 endpoints.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use fairlead::base::rng::Rng;
+use fairlead::base::time;
 use fairlead::config::default;
+use fairlead::config::secret::SecretReader;
 use fairlead::config::upstream::Balance;
+use fairlead::model::role::WantedRole;
 use fairlead::policy::balance::{Candidates, Load, build};
+use fairlead::upstream::effect::Effect;
+use fairlead::upstream::lease::{Lease, Tried};
+use fairlead::upstream::snapshot::Snapshot;
+use fairlead::upstream::state::UpstreamState;
 
 /// Measured endpoints, none of them tried.
 struct Measured(Vec<Load>);
@@ -56,4 +66,44 @@ fn least_conn(bencher: divan::Bencher<'_, '_>, count: u16) {
 #[divan::bench(args = [2, 5, 16, 100])]
 fn round_robin(bencher: divan::Bencher<'_, '_>, count: u16) {
     bench(bencher, Balance::RoundRobin, count);
+}
+
+/// A pick as a request makes it: live counts, fading estimates, the lease counted and given back.
+#[divan::bench(args = [2, 5, 16, 100, 1000])]
+fn lease(bencher: divan::Bencher<'_, '_>, count: u16) {
+    let endpoints: Vec<_> = (0..count)
+        .map(|at| format!("{{ address = \"127.0.0.1:{}\" }}", 2000 + at))
+        .collect();
+    let text = format!(
+        "version = 1\n[listeners.l]\nbind = [\"127.0.0.1:0\"]\nkind = \"http\"\nupstream = \"u\"\n\
+         [upstreams.u]\nkind = \"http\"\nendpoints = [{}]\n",
+        endpoints.join(", ")
+    );
+    let (config, _) = fairlead::config::parse("bench", &text, &SecretReader::Never).unwrap();
+    let upstream = Arc::clone(config.upstreams.values().next().unwrap());
+    let now = time::now();
+    let (_, effects) = UpstreamState::new(upstream, now);
+    let snapshot = effects.into_iter().find_map(|effect| match effect {
+        Effect::Publish(snapshot) => Some(Arc::from(snapshot)),
+        _ => None,
+    });
+    let snapshot: Arc<Snapshot> = snapshot.unwrap();
+    for (at, view) in snapshot.endpoints.iter().enumerate() {
+        let latency = Duration::from_micros(1000 + at as u64);
+        view.endpoint
+            .latency
+            .observe(latency, now, default::EWMA_DECAY);
+    }
+    let mut rng = Rng::seeded(1);
+    let later = now.after(Duration::from_millis(700));
+    bencher.bench_local(|| {
+        Lease::pick(
+            &snapshot,
+            WantedRole::Any,
+            &Tried::default(),
+            later,
+            &mut rng,
+        )
+        .is_some()
+    });
 }
