@@ -7,9 +7,11 @@ use tokio::net::TcpStream;
 
 use crate::base::time::Time;
 use crate::config::listener::Protocol;
+use crate::config::upstream::UpstreamKind;
 use crate::proxy::listener::LocalListener;
 use crate::proxy::tcp::session::{Asked, Beginning, Session};
-use crate::proxy::worker::Worker;
+use crate::proxy::tcp::trial::{Manner, OPAQUE};
+use crate::proxy::worker::{LocalUpstream, Worker};
 use crate::proxy::{http, postgres, redis, tcp};
 
 /// What is known of a connection before its first byte.
@@ -46,6 +48,7 @@ pub async fn serve(
                 worker: &worker,
                 upstream: &route.upstream,
                 counts: route.upstream_counts.of(worker.index),
+                listener: listener.cell.counts.of(worker.index),
                 settings,
             };
             let session = Session::new(stream, asked);
@@ -57,10 +60,24 @@ pub async fn serve(
                     is_admitted,
                 )),
                 Protocol::Redis(_) => Box::pin(redis::session::begin(session, is_admitted)),
-                _ => Box::pin(tcp::session::begin(session, is_admitted)),
+                _ => Box::pin(tcp::session::begin(
+                    session,
+                    manner(&route.upstream),
+                    is_admitted,
+                )),
             };
             let end = tcp::session::serve(beginning).await;
             tcp::record::record(end, info, &worker, &listener, route);
         }
+    }
+}
+
+/// How sessions of a `tcp` listener begin: in clear as its upstream's protocol does, or in a way
+/// that is none of it.
+fn manner(upstream: &LocalUpstream) -> &'static Manner {
+    match upstream.snapshot().config.kind {
+        UpstreamKind::Postgres => &postgres::manner::MANNER,
+        UpstreamKind::Redis => &redis::manner::MANNER,
+        UpstreamKind::Tcp | UpstreamKind::Http => &OPAQUE,
     }
 }

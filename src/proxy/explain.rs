@@ -12,19 +12,19 @@ const ENDPOINTS_NAMED_MAX: usize = 3;
 
 /// `no primary for "orders" (waited 30 s; last primary pg1:5432: probe_failed (connect: …))`
 ///
-/// `undialled` tells of an endpoint that is eligible, but could not be connected to.
+/// `unserved` tells of an endpoint that is eligible, but could not be connected to or served nobody.
 pub fn why_none(
     snapshot: &Snapshot,
     wanted: WantedRole,
     held: Option<Duration>,
-    undialled: Option<&str>,
+    unserved: Option<&str>,
 ) -> String {
     let what = match wanted {
         WantedRole::Primary => "primary",
         WantedRole::Replica => "replica",
         WantedRole::Any => "endpoint",
     };
-    let verb = match undialled {
+    let verb = match unserved {
         Some(_) => "cannot connect to a",
         None => "no",
     };
@@ -32,8 +32,8 @@ pub fn why_none(
     if let Some(held) = held {
         write!(text, "waited {:.0} s; ", held.as_secs_f64()).unwrap_or_default();
     }
-    match (undialled, last_primary(snapshot)) {
-        (Some(undialled), _) => text.push_str(undialled),
+    match (unserved, last_primary(snapshot)) {
+        (Some(unserved), _) => text.push_str(unserved),
         (None, Some(view)) if wanted == WantedRole::Primary => {
             text.push_str("last primary ");
             tell(&mut text, view);

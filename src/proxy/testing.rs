@@ -22,7 +22,7 @@ use crate::model::verdict::{Evidence, ProbeFailure, ProbeFailureKind, Verdict};
 use crate::proxy::tcp::session::{Asked, Session};
 use crate::proxy::worker::{LocalUpstream, Worker};
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::handles::UpstreamCounts;
+use crate::telemetry::handles::{ListenerCounts, UpstreamCounts};
 use crate::upstream::cell::{Kick, UpstreamCell};
 use crate::upstream::effect::{Effect, StateEvent};
 use crate::upstream::state::UpstreamState;
@@ -34,6 +34,7 @@ pub(crate) struct Scene {
     pub(crate) kicks: mpsc::Receiver<Kick>,
     pub(crate) bell: Rc<Notify>,
     pub(crate) counts: Arc<UpstreamCounts>,
+    pub(crate) listener: Arc<ListenerCounts>,
     cell: Arc<UpstreamCell>,
     state: UpstreamState,
     ids: Vec<crate::model::name::Name>,
@@ -62,6 +63,7 @@ impl Scene {
             kicks,
             bell: Rc::default(),
             counts: Arc::new(UpstreamCounts::new("orders".into(), 1)),
+            listener: Arc::new(ListenerCounts::new("write".into(), 1)),
             cell,
             state,
             ids,
@@ -81,6 +83,7 @@ impl Scene {
                 worker,
                 upstream,
                 counts,
+                listener: self.listener.of(0),
                 settings,
             },
         )

@@ -4,6 +4,7 @@
 //! `ErrorResponse` in the middle of another message would be worse than none.
 
 pub mod cancel;
+pub mod manner;
 pub mod reply;
 pub mod session;
 pub mod startup;

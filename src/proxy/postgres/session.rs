@@ -5,6 +5,7 @@ use crate::config::default;
 use crate::model::failure::FailureKind;
 use crate::proxy::alarm::Rung;
 use crate::proxy::http::wire::Stop;
+use crate::proxy::postgres::manner::MANNER;
 use crate::proxy::postgres::startup::{Opening, Packet, StartupError};
 use crate::proxy::postgres::{cancel, reply};
 use crate::proxy::tcp::running::{Goodbye, Running};
@@ -31,7 +32,10 @@ async fn connect(session: &mut Session<'_>, is_admitted: bool) -> Result<Connect
     match open(session).await? {
         Opened::Cancel { length } => Err(Unbegun::Cancel { length }),
         Opened::Session if !is_admitted => Err(Unbegun::Unserved(FailureKind::MaxConnections)),
-        Opened::Session => session.connect(true).await.map_err(Unbegun::Unserved),
+        Opened::Session => session
+            .connect(&MANNER, true)
+            .await
+            .map_err(Unbegun::Unserved),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::base::time;
 use crate::config::listener::SessionListener;
 use crate::model::failure::FailureKind;
 use crate::model::role::{Role, WantedRole};
+use crate::proxy::postgres::reply::error_response;
 use crate::proxy::postgres::session::begin;
 use crate::proxy::tcp::session::{SessionEnd, serve};
 use crate::proxy::testing::{Scene, endpoint, pair, settings, with_sweep};
@@ -201,4 +202,80 @@ async fn a_cancel_request_goes_to_every_endpoint_the_session_may_run_on() {
     )
     .await;
     assert_eq!(end.reason, None);
+}
+
+/// Takes a connection and its startup packet.
+async fn startup_at(listener: &tokio::net::TcpListener) -> TcpStream {
+    let (mut upstream, _) = listener.accept().await.unwrap();
+    let mut got = vec![0; STARTUP.len()];
+    upstream.read_exact(&mut got).await.unwrap();
+    assert_eq!(got, STARTUP);
+    upstream
+}
+
+#[tokio::test]
+async fn an_endpoint_that_serves_nobody_now_is_asked_again() {
+    let (listener, primary) = endpoint().await;
+    let mut scene = Scene::postgres(&[primary]);
+    scene.probe(0, Some((Role::Primary, 1)));
+    let hold = settings(Duration::from_secs(9));
+    let (end, ()) = play(&scene, hold, true, async |mut client| {
+        client.write_all(STARTUP).await.unwrap();
+        for word in ["57P03", "57P01"] {
+            let mut upstream = startup_at(&listener).await;
+            let error = error_response(word, "not now");
+            upstream.write_all(&error).await.unwrap();
+        }
+        drop(startup_at(&listener).await);
+        let reset = startup_at(&listener).await;
+        reset.set_zero_linger().unwrap();
+        drop(reset);
+        let mut upstream = startup_at(&listener).await;
+        upstream.write_all(b"R").await.unwrap();
+        assert_eq!(client.read_u8().await.unwrap(), b'R');
+    })
+    .await;
+    assert_eq!((end.reason, end.sent, end.attempts), (None, 1, 5));
+    assert_eq!(end.received, STARTUP.len() as u64);
+    assert!(end.held.is_some());
+    assert_eq!(
+        scene.kicks.recv().await.unwrap().saw,
+        FailureKind::UpstreamReset
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_is_passed_on_without_a_hold_and_in_our_words_after_one() {
+    let (listener, primary) = endpoint().await;
+    let mut scene = Scene::postgres(&[primary]);
+    scene.probe(0, Some((Role::Primary, 1)));
+    let refuse = async || {
+        loop {
+            let mut upstream = startup_at(&listener).await;
+            let error = error_response("57P03", "the database system is starting up");
+            upstream.write_all(&error).await.unwrap();
+        }
+    };
+    for (hold, expected) in [
+        (
+            0,
+            "FATAL\0C57P03\0Mthe database system is starting up\0\0".to_owned(),
+        ),
+        (
+            150,
+            format!(
+                "FATAL\0C57P03\0Mcannot connect to a primary for \"orders\" (waited 0 s; {primary}: the database system is starting up)\0\0"
+            ),
+        ),
+    ] {
+        let hold = settings(Duration::from_millis(hold));
+        let (_, answer) = play(&scene, hold, true, async |client| {
+            tokio::select! {
+                () = refuse() => unreachable!("it goes on"),
+                answer = answer_to(client, STARTUP) => answer,
+            }
+        })
+        .await;
+        assert!(answer.ends_with(&expected), "{answer:?}");
+    }
 }

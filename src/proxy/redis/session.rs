@@ -1,6 +1,7 @@
 //! A Redis session: held on accept, refused in words that client libraries act on.
 
 use crate::model::failure::FailureKind;
+use crate::proxy::redis::manner::MANNER;
 use crate::proxy::redis::reply;
 use crate::proxy::tcp::running::{Goodbye, Running};
 use crate::proxy::tcp::session::{Session, SessionEnd};
@@ -14,7 +15,7 @@ pub async fn begin(
     is_admitted: bool,
 ) -> Result<Box<Running<'_>>, SessionEnd> {
     let connected = if is_admitted {
-        session.connect(false).await
+        session.connect(&MANNER, false).await
     } else {
         Err(FailureKind::MaxConnections)
     };

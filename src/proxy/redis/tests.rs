@@ -65,3 +65,56 @@ async fn a_client_without_a_primary_is_refused_in_words_its_library_knows() {
         assert_eq!(end.reason, Some(failure));
     }
 }
+
+#[tokio::test]
+async fn a_command_goes_to_another_endpoint_only_if_it_was_not_done() {
+    let (listener, primary) = endpoint().await;
+    let mut scene = Scene::postgres(&[primary]);
+    scene.probe(0, Some((Role::Primary, 1)));
+    let hold = settings(Duration::from_secs(9));
+    let (mut client, accepted) = pair().await;
+    let session = scene.session(accepted, &hold);
+    let take = async |expected: &[u8], answer: &[u8]| {
+        let (mut upstream, _) = listener.accept().await.unwrap();
+        let mut got = vec![0; expected.len()];
+        upstream.read_exact(&mut got).await.unwrap();
+        assert_eq!(got, expected);
+        upstream.write_all(answer).await.unwrap();
+        upstream
+    };
+    let script = async {
+        client.write_all(b"INCR a\r\n").await.unwrap();
+        drop(take(b"INCR a\r\n", b"-LOADING not yet\r\n").await);
+        let _upstream = take(b"INCR a\r\n", b":1\r\n").await;
+        let mut answer = [0; 4];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b":1\r\n");
+        drop(client);
+    };
+    let both = async { tokio::join!(serve(Box::pin(begin(session, true))), script) };
+    let (end, ()) = with_sweep(&scene.worker, &scene.bell, both).await;
+    assert_eq!((end.reason, end.attempts, end.received), (None, 2, 8));
+
+    let (mut client, accepted) = pair().await;
+    let session = scene.session(accepted, &hold);
+    let script = async {
+        client.write_all(b"PING\r\n").await.unwrap();
+        drop(take(b"PING\r\n", b"").await);
+        let upstream = take(b"PING\r\n", b"").await;
+        client.write_all(b"INCR a\r\n").await.unwrap();
+        let mut upstream = upstream;
+        upstream.read_exact(&mut [0; 8]).await.unwrap();
+        upstream.set_zero_linger().unwrap();
+        drop(upstream);
+        // No word: any would say that it was not done.
+        let mut answer = Vec::new();
+        assert!(client.read_to_end(&mut answer).await.is_err());
+        assert!(answer.is_empty());
+    };
+    let both = async { tokio::join!(serve(Box::pin(begin(session, true))), script) };
+    let (end, ()) = with_sweep(&scene.worker, &scene.bell, both).await;
+    assert_eq!(
+        (end.reason, end.attempts),
+        (Some(FailureKind::UpstreamReset), 2)
+    );
+}

@@ -1,12 +1,13 @@
 //! Sessions: one client connection on one endpoint, from accept to close.
 //!
-//! `session` begins it, `running` is its life while bytes flow, `record` what is kept of
-//! it. `postgres` and `redis` begin and
-//! refuse in their own words and use the same parts.
+//! `session` begins it, `trial` sees whether the endpoint serves it, `running` is its life while
+//! bytes flow, `record` what is kept of it. `postgres` and `redis` begin and refuse in their own
+//! words and use the same parts.
 
 pub mod record;
 pub mod running;
 pub mod session;
+pub mod trial;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,4 @@
-//! What is counted and written of a session when it is over. Bytes are counted then, too: a session
-//! that lives for days shows them at its end.
+//! What is counted and written of a session when it is over.
 
 use crate::base::time;
 use crate::model::failure::FailureKind;
@@ -18,7 +17,8 @@ pub fn record(
     route: &LocalRoute,
 ) {
     let counts = listener.cell.counts.of(worker.index);
-    counts.moved(end.received, end.sent);
+    let (received, sent) = end.counted;
+    counts.moved(end.received - received, end.sent - sent);
     if let Some(reason) = end.reason {
         if end.connect.is_some() {
             // Its client closing or breaking it is the ordinary end.

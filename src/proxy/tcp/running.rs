@@ -8,17 +8,21 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use crate::base::time;
+use crate::base::time::{self, Time};
 use crate::io::net::relay::{Reason, Relay, RelayEnd, Side};
 use crate::model::failure::FailureKind;
 use crate::proxy::alarm::{Alarm, Rung};
 use crate::proxy::tcp::session::SessionEnd;
 use crate::proxy::worker::{LocalUpstream, Worker};
+use crate::telemetry::handles::ListenerTallies;
 use crate::upstream::endpoint::Outcome;
 use crate::upstream::lease::Lease;
 
 /// The idle limit is looked at this often: a session ends after 1 to 1¼ of it.
-const IDLE_LOOKS: u8 = 4;
+const IDLE_LOOKS: u32 = 4;
+/// And at least this often, because bytes are counted at the same time: a session that lives for
+/// days shows in a rate over a minute or more. Ten thousand sessions cost 300 wakes a second.
+const LOOK_MAX: Duration = Duration::from_secs(30);
 
 /// What a client sees when its session is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub struct Ground<'a> {
     pub worker: &'a Rc<Worker>,
     /// Where it was sent.
     pub upstream: &'a LocalUpstream,
+    /// Where its bytes are counted.
+    pub counts: &'a ListenerTallies,
     /// The endpoint it runs on.
     pub lease: Lease,
     /// Follows the endpoint's incarnation.
@@ -61,8 +67,9 @@ impl<'a> Running<'a> {
         goodbye: Goodbye,
         end: SessionEnd,
     ) -> Running<'a> {
-        let idle = Idle::new(idle_timeout);
-        on.alarm.set_deadline(on.worker.recently().after(idle.look));
+        let now = on.worker.recently();
+        let idle = Idle::new(idle_timeout, now);
+        on.alarm.set_deadline(now.after(idle.look));
         Running {
             relay,
             on,
@@ -82,15 +89,26 @@ impl<'a> Running<'a> {
             match ready!(self.on.alarm.poll_rung(cx)) {
                 Rung::Retired(reason) => return Poll::Ready(reason.failure()),
                 Rung::Drain => return Poll::Ready(FailureKind::Draining),
-                Rung::Deadline if self.idle.is_over(&self.relay) => {
-                    return Poll::Ready(FailureKind::IdleTimeout);
-                }
                 Rung::Deadline => {
-                    let deadline = self.on.worker.recently().after(self.idle.look);
-                    self.on.alarm.set_deadline(deadline);
+                    let now = self.on.worker.recently();
+                    if self.idle.is_over(&self.relay, now) {
+                        return Poll::Ready(FailureKind::IdleTimeout);
+                    }
+                    self.count();
+                    self.on.alarm.set_deadline(now.after(self.idle.look));
                 }
             }
         }
+    }
+
+    /// Counts what has moved since the last time.
+    fn count(&mut self) {
+        let (received, sent) = self.relay.moved_each();
+        let total = (self.end.received + received, self.end.sent + sent);
+        let counted = std::mem::replace(&mut self.end.counted, total);
+        self.on
+            .counts
+            .moved(total.0 - counted.0, total.1 - counted.1);
     }
 
     fn finish(&mut self, reason: Option<FailureKind>, relayed: RelayEnd) -> SessionEnd {
@@ -125,35 +143,35 @@ impl Future for Running<'_> {
 /// When a session is idle for too long.
 #[derive(Debug)]
 struct Idle {
+    timeout: Duration,
     look: Duration,
     moved: u64,
-    quiet_looks: u8,
+    moved_at: Time,
 }
 
 impl Idle {
-    fn new(timeout: Duration) -> Idle {
+    fn new(timeout: Duration, now: Time) -> Idle {
         Idle {
-            look: timeout / u32::from(IDLE_LOOKS),
+            timeout,
+            look: (timeout / IDLE_LOOKS).min(LOOK_MAX),
             moved: 0,
-            quiet_looks: 0,
+            moved_at: now,
         }
     }
 
     /// Whether nothing has moved for the whole time. A session of which one side has said that it
     /// is done gets a quarter of it: nobody may be left on the other.
-    fn is_over(&mut self, relay: &Relay) -> bool {
-        if self.moved == relay.moved() {
-            self.quiet_looks += 1;
-        } else {
+    fn is_over(&mut self, relay: &Relay, now: Time) -> bool {
+        if self.moved != relay.moved() {
             self.moved = relay.moved();
-            self.quiet_looks = 0;
+            self.moved_at = now;
         }
-        self.quiet_looks
-            >= if relay.is_half_closed() {
-                1
-            } else {
-                IDLE_LOOKS
-            }
+        let patience = if relay.is_half_closed() {
+            self.timeout / IDLE_LOOKS
+        } else {
+            self.timeout
+        };
+        now.since(self.moved_at) >= patience
     }
 }
 

@@ -1,9 +1,8 @@
 //! How a session begins: wait for an endpoint, connect. Then it is [`Running`].
 //!
 //! Nothing is sent before the connection is made and the endpoint still has its role, so everything
-//! up to there is tried again on whichever endpoint has it.
+//! up to there is tried again on whichever endpoint has it; after that a [`Trial`] decides.
 
-use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,7 +14,7 @@ use crate::base::time::{self, Time};
 use crate::config::default;
 use crate::config::listener::SessionListener;
 use crate::io::net::dial::{self, DialOptions, dial};
-use crate::io::net::relay::Relay;
+use crate::io::net::relay::{self, Relay};
 use crate::model::failure::FailureKind;
 use crate::model::name::Name;
 use crate::model::role::{Epoch, Role};
@@ -24,8 +23,9 @@ use crate::proxy::explain;
 use crate::proxy::hold::{Hold, Unreachable, Waiting, wait_pick};
 use crate::proxy::http::wire::{self, Stop};
 use crate::proxy::tcp::running::{Goodbye, Ground, Running};
+use crate::proxy::tcp::trial::{Manner, Ruling, Trial};
 use crate::proxy::worker::{LocalUpstream, Worker};
-use crate::telemetry::handles::UpstreamTallies;
+use crate::telemetry::handles::{ListenerTallies, UpstreamTallies};
 use crate::upstream::endpoint::Outcome;
 use crate::upstream::lease::Lease;
 
@@ -38,6 +38,8 @@ pub struct Asked<'a> {
     pub upstream: &'a LocalUpstream,
     /// This worker's counts of it.
     pub counts: &'a UpstreamTallies,
+    /// This worker's counts of the listener it came in by.
+    pub listener: &'a ListenerTallies,
     /// What its listener wants.
     pub settings: &'a SessionListener,
 }
@@ -46,20 +48,23 @@ pub struct Asked<'a> {
 #[derive(Debug)]
 pub struct Session<'a> {
     client: TcpStream,
-    /// What the client sent that no endpoint has got.
+    /// What the client sent that no endpoint has acted on.
     pub first: Vec<u8>,
+    /// Something of it may have been done: the client is told nothing, and cut.
+    is_cut: bool,
     alarm: Alarm,
     asked: Asked<'a>,
-    /// Which endpoint could not be connected to, and why: for people.
-    undialled: Option<Box<str>>,
+    /// Which endpoint was tried in vain, and why it was: for people.
+    unserved: Option<Box<str>>,
     end: SessionEnd,
 }
 
-/// An endpoint that is connected and has got nothing yet.
+/// An endpoint that is connected, and has got so many of the client's first bytes.
 #[derive(Debug)]
 pub struct Connected {
     lease: Lease,
     stream: TcpStream,
+    sent: usize,
 }
 
 /// What a session has done, for counts and the access log.
@@ -75,6 +80,8 @@ pub struct SessionEnd {
     pub received: u64,
     /// Bytes to the client.
     pub sent: u64,
+    /// How many of both the listener's counts have already.
+    pub counted: (u64, u64),
     /// How long it waited for an endpoint, when it had to.
     pub held: Option<Duration>,
     /// To make the connection.
@@ -103,14 +110,15 @@ pub async fn serve(beginning: Beginning<'_>) -> SessionEnd {
 ///
 /// # Errors
 /// The end of one that did not come to be.
-pub async fn begin(
-    mut session: Session<'_>,
+pub async fn begin<'a>(
+    mut session: Session<'a>,
+    manner: &'static Manner,
     is_admitted: bool,
-) -> Result<Box<Running<'_>>, SessionEnd> {
+) -> Result<Box<Running<'a>>, SessionEnd> {
     if !is_admitted {
         return Err(session.ended(FailureKind::MaxConnections));
     }
-    match session.connect(false).await {
+    match session.connect(manner, false).await {
         Ok(connected) => Ok(session.relay(connected, Goodbye::Reset)),
         Err(failure) => Err(session.ended(failure)),
     }
@@ -122,20 +130,26 @@ impl<'a> Session<'a> {
         Session {
             client,
             first: Vec::new(),
+            is_cut: false,
             alarm: asked.worker.alarms.register(),
             asked,
-            undialled: None,
+            unserved: None,
             end: SessionEnd::default(),
         }
     }
 
-    /// Waits for an endpoint and connects to it. Endpoints that cannot be reached are passed over;
+    /// Waits for an endpoint, connects to it and, while the hold lasts, waits until it is clear
+    /// that it serves this client. Endpoints that cannot be reached or do not serve are passed over;
     /// when none is left, all are tried again until the hold ends (and one connect time-out more at
     /// most, for the last try).
     ///
     /// # Errors
-    /// See [`wait_pick`]. Nothing was sent anywhere.
-    pub async fn connect(&mut self, is_gone_at_eof: bool) -> Result<Connected, FailureKind> {
+    /// See [`wait_pick`]; and how a trial can fail for good.
+    pub async fn connect(
+        &mut self,
+        manner: &Manner,
+        is_gone_at_eof: bool,
+    ) -> Result<Connected, FailureKind> {
         let hold = Hold {
             worker: self.asked.worker,
             upstream: self.asked.upstream,
@@ -159,11 +173,16 @@ impl<'a> Session<'a> {
                 Ok(lease) => lease,
                 Err(failure) => break Err(failure),
             };
-            match self.dial(lease).await {
+            let connected = match self.dial(lease).await {
+                Ok(connected) if hold.until == Time::ZERO => break Ok(connected),
+                Ok(connected) => self.try_out(connected, manner, hold.until).await,
+                Err(unfit) => Err(unfit),
+            };
+            match connected {
                 Ok(connected) => break Ok(connected),
-                Err(Undialled::Lost) => {}
-                Err(Undialled::Draining) => break Err(FailureKind::Draining),
-                Err(Undialled::Failed(position, failure)) => unreachable.add(position, failure),
+                Err(Unfit::Lost) => {}
+                Err(Unfit::Over(failure)) => break Err(failure),
+                Err(Unfit::Failed(position, failure)) => unreachable.add(position, failure),
             }
             if hold.until != Time::ZERO && time::now() >= hold.until {
                 break Err(FailureKind::HoldTimeout);
@@ -177,7 +196,7 @@ impl<'a> Session<'a> {
     }
 
     /// Connects to the picked endpoint, unless it loses its role meanwhile.
-    async fn dial(&mut self, lease: Lease) -> Result<Connected, Undialled> {
+    async fn dial(&mut self, lease: Lease) -> Result<Connected, Unfit> {
         self.note_pick(&lease);
         // An alarm of its own: one that rang for a lost endpoint goes on ringing.
         let alarm = self.asked.worker.alarms.register();
@@ -189,8 +208,8 @@ impl<'a> Session<'a> {
         let dialled = tokio::select! {
             biased;
             rung = alarm.rung() => return Err(match rung {
-                Rung::Drain => Undialled::Draining,
-                _ => Undialled::Lost,
+                Rung::Drain => Unfit::Over(FailureKind::Draining),
+                _ => Unfit::Lost,
             }),
             dialled = dialling => dialled,
         };
@@ -198,27 +217,77 @@ impl<'a> Session<'a> {
         let latency = now.since(began_at);
         match dialled {
             // The sweep may not have looked since.
-            Ok(_) if lease.incarnation().is_retired() => Err(Undialled::Lost),
+            Ok(_) if lease.incarnation().is_retired() => Err(Unfit::Lost),
             Ok(stream) => {
                 lease.observe(Outcome::Connected { latency }, now);
                 self.asked.counts.connected(latency);
                 self.end.connect = Some(latency);
                 alarm.set_idle(false);
                 self.alarm = alarm;
-                Ok(Connected { lease, stream })
+                let sent = 0;
+                Ok(Connected {
+                    lease,
+                    stream,
+                    sent,
+                })
             }
-            Err(error) => Err(self.note_undialled(&lease, &error, now)),
+            Err(error) => {
+                let failure = dial::failure(&error);
+                Err(self.note_failed(&lease, failure, &error.to_string()))
+            }
         }
     }
 
-    fn note_undialled(&mut self, lease: &Lease, error: &io::Error, now: Time) -> Undialled {
-        let failure = dial::failure(error);
+    /// Waits until it is clear that the endpoint serves this client, `until` the end of the hold.
+    async fn try_out(
+        &mut self,
+        mut connected: Connected,
+        manner: &Manner,
+        until: Time,
+    ) -> Result<Connected, Unfit> {
+        // A client that says nothing is idle afterwards, not before.
+        let patience = self.asked.settings.idle_timeout;
+        let until = until.min(self.asked.worker.recently().after(patience));
+        self.alarm.set_deadline(until);
+        let trial = Trial {
+            client: &mut self.client,
+            upstream: &mut connected.stream,
+            first: &mut self.first,
+            alarm: &self.alarm,
+            incarnation: connected.lease.incarnation(),
+            manner,
+        };
+        let unfit = match trial.ruling().await {
+            Ruling::Kept { sent } => {
+                connected.sent = sent;
+                return Ok(connected);
+            }
+            Ruling::Lost => Unfit::Lost,
+            Ruling::Over(failure) => Unfit::Over(failure),
+            Ruling::Unserved(why) => {
+                self.note_failed(&connected.lease, FailureKind::UpstreamReset, &why)
+            }
+            Ruling::Cut(failure) => {
+                if failure == FailureKind::UpstreamReset {
+                    self.note_failed(&connected.lease, failure, "it broke the connection");
+                }
+                self.is_cut = true;
+                Unfit::Over(failure)
+            }
+        };
+        relay::reset(&connected.stream);
+        // The other one follows this endpoint.
+        self.alarm = self.asked.worker.alarms.register();
+        Err(unfit)
+    }
+
+    fn note_failed(&mut self, lease: &Lease, failure: FailureKind, why: &str) -> Unfit {
         let (upstream, endpoint) = (&self.asked.upstream.cell.name, &lease.endpoint().id);
-        tracing::debug!(%upstream, %endpoint, %error, "cannot connect");
-        lease.observe(Outcome::Failed(failure), now);
+        tracing::debug!(%upstream, %endpoint, %why, "no session");
+        lease.observe(Outcome::Failed(failure), time::now());
         self.asked.upstream.cell.kick(endpoint, failure);
-        self.undialled = Some(format!("{endpoint}: {error}").into());
-        Undialled::Failed(lease.position(), failure)
+        self.unserved = Some(format!("{endpoint}: {why}").into());
+        Unfit::Failed(lease.position(), failure)
     }
 
     fn note_pick(&mut self, lease: &Lease) {
@@ -235,13 +304,20 @@ impl<'a> Session<'a> {
     }
 
     /// Lets bytes flow from now on.
-    pub fn relay(self, connected: Connected, goodbye: Goodbye) -> Box<Running<'a>> {
-        let Connected { lease, stream } = connected;
+    pub fn relay(mut self, connected: Connected, goodbye: Goodbye) -> Box<Running<'a>> {
+        let Connected {
+            lease,
+            stream,
+            sent,
+        } = connected;
         let stock = Rc::clone(&self.asked.worker.relays);
-        let relay = Relay::new(self.client, stream, self.first.into(), stock);
+        let unsent = self.first.get(sent..).unwrap_or_default().into();
+        self.end.received += sent as u64;
+        let relay = Relay::new(self.client, stream, unsent, stock);
         let on = Ground {
             worker: self.asked.worker,
             upstream: self.asked.upstream,
+            counts: self.asked.listener,
             lease,
             alarm: self.alarm,
         };
@@ -251,9 +327,9 @@ impl<'a> Session<'a> {
 
     /// Says `last` to the client and closes the connection so that it can be read: what the client
     /// still sends is read away for a moment, because unread bytes would turn the close into a
-    /// reset.
+    /// reset. A client that was cut gets a reset.
     pub async fn refuse(mut self, failure: FailureKind, last: &[u8]) -> SessionEnd {
-        if failure != FailureKind::ClientGone {
+        if failure != FailureKind::ClientGone && !self.is_cut {
             self.alarm = self.asked.worker.alarms.register();
             self.alarm
                 .set_deadline(self.asked.worker.recently().after(default::LINGER_TIMEOUT));
@@ -281,6 +357,9 @@ impl<'a> Session<'a> {
 
     /// Ends it without a word.
     pub fn ended(mut self, failure: FailureKind) -> SessionEnd {
+        if self.is_cut {
+            relay::reset(&self.client);
+        }
         self.end.received += self.first.len() as u64;
         self.end.reason = Some(failure);
         self.end
@@ -305,7 +384,7 @@ impl<'a> Session<'a> {
                 &self.asked.upstream.snapshot(),
                 self.asked.settings.role,
                 self.end.held,
-                self.undialled.as_deref(),
+                self.unserved.as_deref(),
             ),
         }
     }
@@ -350,13 +429,14 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Why there is no connection to a picked endpoint.
-enum Undialled {
+/// Why a picked endpoint does not serve the client.
+enum Unfit {
     /// It has lost its role meanwhile.
     Lost,
-    Draining,
-    /// The endpoint at this position cannot be reached.
+    /// The endpoint at this position cannot be reached, or serves nobody now.
     Failed(u16, FailureKind),
+    /// Nothing is left to try for.
+    Over(FailureKind),
 }
 
 /// An upstream that has just started knows nothing yet: that is worth a short wait even to

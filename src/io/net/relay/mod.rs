@@ -152,6 +152,11 @@ impl Relay {
         self.to_upstream.moved.wrapping_add(self.to_client.moved)
     }
 
+    /// Bytes moved from the client and to it.
+    pub fn moved_each(&self) -> (u64, u64) {
+        (self.to_upstream.moved, self.to_client.moved)
+    }
+
     /// Whether exactly one side has said that it is done.
     pub fn is_half_closed(&self) -> bool {
         (self.to_upstream.state == State::Open) != (self.to_client.state == State::Open)
