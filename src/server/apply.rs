@@ -18,6 +18,7 @@ use crate::io::net::bind::BindError;
 use crate::model::name::Name;
 use crate::proxy::listener::{ListenerCell, ListenerPicture, RouteEntry};
 use crate::server::accept::Admission;
+use crate::server::descriptors::connections_allowed;
 use crate::server::listening::{Accepting, Bound, SocketId};
 use crate::server::threads::Workers;
 use crate::telemetry::access_log::AccessLog;
@@ -110,7 +111,9 @@ impl InForce {
         let bound = self.bind_new(&config)?;
         self.parts.access_log.configure(&config.log.access)?;
         let connections_max = within_descriptors(config.process.connections_max);
-        self.parts.admission.set_max(connections_max);
+        self.parts
+            .admission
+            .set_max(connections_allowed(connections_max));
         self.start_upstreams(&config).await;
         // The old pictures are kept until the new ones hold the same counts.
         self.publish_listeners(&config);

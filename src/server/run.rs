@@ -12,6 +12,7 @@ use crate::config::{LoadError, load};
 use crate::control::admin::pages::{RefusedProblem, ReloadPage};
 use crate::control::admin::{ReloadCall, ReloadReply};
 use crate::control::reload::FileWatch;
+use crate::server::descriptors;
 use crate::server::start::{Server, StartError};
 use crate::server::systemd;
 use crate::telemetry::log;
@@ -45,7 +46,7 @@ pub fn run(path: &Path) -> Result<(), RunError> {
             problem.message
         );
     }
-    raise_descriptor_limit();
+    descriptors::raise_limit();
     let main = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -303,18 +304,5 @@ fn explain(error: &LoadError) -> String {
     match error {
         LoadError::Invalid { problems, text } => render(problems, text, false),
         error => error.to_string(),
-    }
-}
-
-/// As many descriptors as the system allows: each connection needs two.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "cannot raise the limit of descriptors");
     }
 }
