@@ -110,10 +110,8 @@ impl InForce {
         let changes = diff(&self.config, &config);
         let bound = self.bind_new(&config)?;
         self.parts.access_log.configure(&config.log.access)?;
-        let connections_max = within_descriptors(config.process.connections_max);
-        self.parts
-            .admission
-            .set_max(connections_allowed(connections_max));
+        let connections_max = connections_allowed(config.process.connections_max);
+        self.parts.admission.set_max(connections_max);
         self.start_upstreams(&config).await;
         // The old pictures are kept until the new ones hold the same counts.
         self.publish_listeners(&config);
@@ -296,22 +294,6 @@ impl Listening {
             .iter()
             .any(|known| known.configured == configured && known.accept == listener.accept)
     }
-}
-
-/// As many connections as asked for, or as the descriptors of this process allow: two each, and a
-/// few for everything else. Better to turn a client away than to fail in the middle of its request.
-fn within_descriptors(asked: usize) -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let descriptors = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-    let most = descriptors.saturating_sub(default::DESCRIPTORS_KEPT).max(2) / 2;
-    if most < asked {
-        tracing::warn!(
-            asked,
-            most,
-            "max_connections is lowered: raise the limit of descriptors (LimitNOFILE)"
-        );
-    }
-    asked.min(most)
 }
 
 /// The least specific route: what a listener with an upstream of its own does with everything.

@@ -1,10 +1,8 @@
 //! Descriptors: as many as the system gives, and never so many connections that none is left for
 //! probes, the API and the files.
 
+use crate::config::default;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-/// Kept free for probes, the API, logs and listening sockets.
-const RESERVED: usize = 128;
 
 /// Raises the limit to the greatest this process may have.
 pub fn raise_limit() {
@@ -39,7 +37,7 @@ fn allowed_by(limit: Option<u64>, configured: usize) -> usize {
         return configured;
     };
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    configured.min(limit.saturating_sub(RESERVED) / 2)
+    configured.min(limit.saturating_sub(default::DESCRIPTORS_KEPT) / 2)
 }
 
 #[cfg(test)]
@@ -51,7 +49,7 @@ mod tests {
         for (limit, configured, allowed) in [
             (None, 100_000, 100_000),
             (Some(1_048_576), 100_000, 100_000),
-            (Some(20_000), 100_000, 9_936),
+            (Some(20_000), 100_000, 9_872),
             (Some(64), 100_000, 0),
         ] {
             assert_eq!(allowed_by(limit, configured), allowed, "{limit:?}");
