@@ -48,22 +48,25 @@ impl UpstreamState {
         effects
     }
 
-    /// A newcomer starts with the average latency of the others when it first comes up: with
-    /// nothing it would look like the fastest of all.
+    /// Who comes up starts with the average latency of those that are up: with nothing a newcomer
+    /// would look like the fastest of all, and who was down would be avoided for a minute longer
+    /// because of the penalties of its last failures.
     fn warm_up(&mut self, now: Time) {
         let decay = self.config.balance.ewma().0;
         let measured = |entry: &super::Entry| entry.endpoint.latency.micros(now, decay);
-        let known: Vec<f32> = self.entries.iter().filter_map(measured).collect();
+        let up = self
+            .entries
+            .iter()
+            .filter(|entry| entry.is_warm && entry.health.is_up());
+        let known: Vec<f32> = up.filter_map(measured).collect();
         let average = known.iter().sum::<f32>() / known.len() as f32;
         for entry in &mut self.entries {
-            if entry.is_warm || !entry.health.is_up() {
-                continue;
-            }
-            entry.is_warm = true;
-            if !known.is_empty() && measured(entry).is_none() {
+            let is_up = entry.health.is_up();
+            if is_up && !entry.is_warm && !known.is_empty() {
                 let average = std::time::Duration::from_secs_f32(average.max(0.0) / 1e6);
                 entry.endpoint.latency.seed(average, now);
             }
+            entry.is_warm = is_up;
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) struct Entry {
     pub(super) is_probed: bool,
     /// It was the primary in its current incarnation.
     pub(super) has_led: bool,
-    /// It has had its turn to start with the average latency of the others.
+    /// It is up and has had its turn to start with the average latency of the others.
     pub(super) is_warm: bool,
     /// What the probe said that took it down.
     pub(super) down_why: Option<Arc<str>>,

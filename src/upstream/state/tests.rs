@@ -456,3 +456,29 @@ fn a_newcomer_starts_with_the_average_latency_when_it_comes_up() {
     assert!((micros(&bench).unwrap() - 20_000.0).abs() < 1.0);
     assert!(bench.view(C).flags.is_empty() && !bench.view(C).flags.has(Flag::Loading));
 }
+
+#[test]
+fn who_comes_back_starts_with_the_average_and_not_with_its_penalties() {
+    let mut bench = Bench::new(upstream(UpstreamKind::Http, &[(A, 1), (B, 1)]));
+    bench.hear(A, alive()).hear(B, alive());
+    let micros = |bench: &Bench, endpoint| {
+        let latency = &bench.view(endpoint).endpoint.latency;
+        latency.micros(second(9), default::EWMA_DECAY).unwrap()
+    };
+    let observe = |bench: &Bench, endpoint, took| {
+        let latency = &bench.view(endpoint).endpoint.latency;
+        latency.observe(took, second(9), default::EWMA_DECAY);
+    };
+    observe(&bench, A, Duration::from_millis(10));
+    observe(&bench, B, default::EWMA_FAILURE_PENALTY);
+    for at in 4..8 {
+        bench.apply_at(verdict(B, second(at), failure()), second(at));
+    }
+    assert_eq!(&*bench.flags(B), "probe_failed");
+    assert!(micros(&bench, B) > 4_000_000.0);
+    for at in 8..10 {
+        bench.apply_at(verdict(B, second(at), alive()), second(9));
+    }
+    assert!(bench.view(B).flags.is_empty());
+    assert!((micros(&bench, B) - micros(&bench, A)).abs() < 1.0);
+}
