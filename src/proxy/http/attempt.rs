@@ -36,7 +36,7 @@ pub struct Answer {
     pub received: Received,
 }
 
-/// Takes an idle connection, or makes a new one.
+/// Takes an idle connection, or makes a new one, which takes no longer than the exchange may.
 ///
 /// # Errors
 /// `ConnectFailed` or `ConnectTimeout`: nothing was sent.
@@ -44,6 +44,7 @@ pub async fn connect(
     lease: &Lease,
     worker: &Rc<Worker>,
     is_fresh_wanted: bool,
+    until: Time,
 ) -> Result<Upstream, ProxyError> {
     if !is_fresh_wanted && let Some(stream) = worker.pool.checkout(lease) {
         return Ok(Upstream {
@@ -52,6 +53,7 @@ pub async fn connect(
         });
     }
     let timeout = lease.snapshot().config.connect_timeout;
+    let timeout = timeout.min(until.since(time::now()));
     // Boxed, because it is rare and would make every exchange larger.
     let dialled = Box::pin(dial(lease.socket(), timeout, DialOptions::PLAIN)).await;
     dialled

@@ -59,6 +59,7 @@ impl Pace {
 pub struct Body {
     reader: BodyReader,
     encoding: Encoding,
+    has_trailers: bool,
     /// Payload bytes that went through.
     pub bytes: u64,
 }
@@ -86,8 +87,15 @@ impl Body {
         Body {
             reader,
             encoding,
+            has_trailers: true,
             bytes: 0,
         }
+    }
+
+    /// Trailers are dropped: the side they go to did not ask for any (RFC 9110 §6.5.1).
+    pub fn without_trailers(mut self) -> Body {
+        self.has_trailers = false;
+        self
     }
 
     /// Whether the whole body went through.
@@ -139,7 +147,7 @@ impl Body {
     ) -> Piece {
         let kept = self.reader.trailers();
         let mut trailer = Vec::new();
-        if is_last && !kept.is_empty() {
+        if is_last && self.has_trailers && !kept.is_empty() {
             for part in [LAST_CHUNK_SIZE, kept, b"\r\n"] {
                 trailer.extend_from_slice(part);
             }

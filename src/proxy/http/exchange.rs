@@ -1,5 +1,6 @@
 //! One request with its response: what is fixed when the head has been read, and holds to the end.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::base::time::Time;
@@ -33,6 +34,12 @@ pub struct Exchange {
     pub is_keep_alive: bool,
     /// The client asks for another protocol.
     pub has_upgrade: bool,
+    /// The client waits for `100 Continue` before it sends its body.
+    pub has_expect_continue: bool,
+    /// `100 Continue` was sent on: from here on the client has the word.
+    pub has_continued: Cell<bool>,
+    /// The client takes trailers.
+    pub has_te_trailers: bool,
     /// What of the body is still to be read from the client.
     pub body: Framing,
     /// The request as it is sent on: the head, and the body where that is small.
@@ -89,6 +96,9 @@ impl Exchange {
             client_minor: head.minor,
             is_keep_alive: head.is_keep_alive,
             has_upgrade: head.has_upgrade,
+            has_expect_continue: head.has_expect_continue,
+            has_continued: Cell::new(false),
+            has_te_trailers: head.has_te_trailers,
             body: head.framing,
             bytes,
             received: head.length as u64,

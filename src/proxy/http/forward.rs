@@ -1,14 +1,18 @@
 //! The loop over attempts: pick, connect, send, read the answer's head; or again elsewhere.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
+use tokio::io::AsyncRead;
+
 use crate::base::time::{self, Time};
 use crate::config::default;
 use crate::model::failure::FailureKind;
 use crate::model::role::WantedRole;
+use crate::proxy::alarm::Alarm;
 use crate::proxy::error::{ProxyError, Replay, Side};
 use crate::proxy::http::attempt::{Upstream, connect, first_byte_pace};
 use crate::proxy::http::body::{Body, BodyEnd, Encoding, Pace};
@@ -17,7 +21,7 @@ use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::h1::body::BodyReader;
 use crate::proxy::http::h1::request::Framing;
 use crate::proxy::http::respond::{Answered, Way};
-use crate::proxy::http::wire::{self, Received};
+use crate::proxy::http::wire::{self, Received, Stop};
 use crate::proxy::worker::Worker;
 use crate::upstream::endpoint::Outcome;
 use crate::upstream::lease::{Lease, Tried};
@@ -99,7 +103,6 @@ pub async fn forward(
         if !may_retry {
             return Err(attempts.give_up(error));
         }
-        exchange.route.upstream_counts.of(worker.index).retried();
     }
 }
 
@@ -134,6 +137,10 @@ impl Attempts<'_> {
             None => ProxyError::local(FailureKind::NoEligibleEndpoint),
         })?;
         self.tried.add(lease.position());
+        if self.count > 0 {
+            let counts = &self.exchange.route.upstream_counts;
+            counts.of(self.worker.index).retried();
+        }
         self.count += 1;
         Ok(lease)
     }
@@ -173,7 +180,7 @@ impl Attempts<'_> {
         client: &mut Client,
         lease: &Lease,
     ) -> Result<(Answered, Upstream), ProxyError> {
-        let mut upstream = connect(lease, self.worker, false).await?;
+        let mut upstream = connect(lease, self.worker, false, self.exchange.until).await?;
         loop {
             let result = if self.exchange.is_whole() {
                 self.send_whole(client, lease, &mut upstream).await
@@ -191,7 +198,7 @@ impl Attempts<'_> {
                     if !is_stale {
                         return Err(error);
                     }
-                    upstream = connect(lease, self.worker, true).await?;
+                    upstream = connect(lease, self.worker, true, self.exchange.until).await?;
                 }
             }
         }
@@ -262,8 +269,12 @@ impl Attempts<'_> {
         let (mut from_client, to_client) = stream.split();
         let (from_upstream, mut to_upstream) = upstream.stream.split();
         let mut body = request_body(self.exchange.body);
-        let is_sent = std::cell::Cell::new(false);
+        let (is_sent, has_answer) = (Cell::new(false), Cell::new(false));
         let mut upload = pin!(async {
+            if self.exchange.has_expect_continue && ahead.is_none() {
+                first_byte_pace(lease, self.exchange.until).moved(alarm, self.worker);
+                *ahead = self.wait_for_body(&mut from_client, alarm).await?;
+            }
             let carried = body
                 .carry(
                     &mut from_client,
@@ -275,6 +286,9 @@ impl Attempts<'_> {
                 )
                 .await;
             is_sent.set(carried.is_ok());
+            if carried.is_ok() && !has_answer.get() {
+                first_byte_pace(lease, self.exchange.until).moved(alarm, self.worker);
+            }
             carried
         });
         let mut head = self.worker.heads.lend_response();
@@ -287,25 +301,47 @@ impl Attempts<'_> {
                 pace,
             };
             let answer = way.final_head(&mut head, self.exchange).await?;
+            has_answer.set(true);
             self.observe(lease, head.status, sent_at, answer.first_byte_at);
             // A client that is told to close may stop sending what nobody reads.
             let is_close = !self.exchange.is_keep_alive || alarm.is_draining() || !is_sent.get();
             Ok(way.relay(&head, answer, self.exchange, is_close).await)
         });
-        let mut answered: Answered = both(upload.as_mut(), download.as_mut()).await?;
+        let mut answered: Answered = both(upload.as_mut(), download.as_mut(), &has_answer).await?;
         if !is_sent.get() {
             answered.is_upstream_reusable = false;
             answered.is_client_kept = false;
         }
         Ok(answered)
     }
+
+    /// Waits for the first bytes of a body that the client holds back until it reads 100.
+    async fn wait_for_body<R>(
+        &self,
+        from_client: &mut R,
+        alarm: &Alarm,
+    ) -> Result<Option<Received>, BodyEnd>
+    where
+        R: AsyncRead + Unpin,
+    {
+        match wire::receive(from_client, alarm, &self.worker.buffers).await {
+            Ok(received) => Ok(Some(received)),
+            // It is the endpoint that was silent.
+            Err(stop) if !self.exchange.has_continued.get() && matches!(stop, Stop::Rung(_)) => {
+                Err(BodyEnd::Write(stop))
+            }
+            Err(stop) => Err(BodyEnd::Read(stop)),
+        }
+    }
 }
 
-/// Runs both directions until the answer is over, or the request breaks off. An endpoint that
-/// takes no more of the request may still answer it.
+/// Runs both directions until the answer is over, or the request breaks off before it began. An
+/// endpoint that takes no more of the request may still answer it; an answer that has begun is the
+/// only one, whatever becomes of the request.
 async fn both<U, D>(
     mut upload: Pin<&mut U>,
     mut download: Pin<&mut D>,
+    has_answer: &Cell<bool>,
 ) -> Result<Answered, ProxyError>
 where
     U: Future<Output = Result<(), BodyEnd>>,
@@ -317,6 +353,7 @@ where
             is_uploading = false;
             if let Err(end) = end
                 && let Some(error) = request_error(end)
+                && !has_answer.get()
             {
                 return Poll::Ready(Err(error));
             }

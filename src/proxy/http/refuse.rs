@@ -5,13 +5,14 @@ use std::rc::Rc;
 use crate::base::time::{self, Time};
 use crate::config::default;
 use crate::model::failure::FailureKind;
+use crate::proxy::error::Side;
 use crate::proxy::http::client::Client;
 use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::forward::{NotForwarded, keep_unread};
 use crate::proxy::http::h1::head::HeadError;
 use crate::proxy::http::h1::request::{Method, RequestHead};
 use crate::proxy::http::record::{Ending, record, record_unrouted};
-use crate::proxy::http::reply::{Reply, write_reply};
+use crate::proxy::http::reply::{Reply, write_options, write_reply};
 use crate::proxy::http::serve::Next;
 use crate::proxy::http::wire::Received;
 use crate::proxy::listener::LocalListener;
@@ -21,9 +22,10 @@ use crate::telemetry::access_record::RequestText;
 /// Seconds after which a client may try again when nothing was eligible: a role probe's interval.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
-/// What a locally made answer is made of.
+/// What a locally made answer is made of. Without a kind it is the answer to OPTIONS.
 struct LocalReply<'a> {
-    kind: FailureKind,
+    status: u16,
+    kind: Option<FailureKind>,
     refusal: Option<HeadError>,
     request_id: &'a str,
     is_head: bool,
@@ -41,15 +43,23 @@ pub async fn apologise(
 ) -> Next {
     let now = time::now();
     let kind = match failed.error.kind {
-        FailureKind::FirstByteTimeout | FailureKind::IdleTimeout if now >= exchange.until => {
+        FailureKind::ConnectTimeout | FailureKind::FirstByteTimeout | FailureKind::IdleTimeout
+            if now >= exchange.until =>
+        {
             FailureKind::TotalTimeout
         }
         kind => kind,
     };
+    let status = match (kind, failed.error.side) {
+        // The client's own silence (RFC 9110 §15.5.9), not the endpoint's.
+        (FailureKind::IdleTimeout, Side::Client) => 408,
+        (kind, _) => kind.status(),
+    };
     let is_gone = kind == FailureKind::ClientGone;
     let id = exchange.id;
     let reply = LocalReply {
-        kind,
+        status,
+        kind: Some(kind),
         refusal: None,
         request_id: id.as_str(),
         is_head: exchange.method == Method::Head,
@@ -62,7 +72,7 @@ pub async fn apologise(
         send(client, worker, &reply).await
     };
     let ending = Ending {
-        status: kind.status(),
+        status,
         received: exchange.received,
         sent,
         at: now,
@@ -80,10 +90,36 @@ pub async fn apologise(
 pub async fn no_route(
     client: &mut Client,
     head: &RequestHead,
+    received: Received,
+    started_at: Time,
+    worker: &Rc<Worker>,
+    listener: &LocalListener,
+) -> Next {
+    let kind = Some(FailureKind::NoRoute);
+    answer_head(client, head, received, started_at, worker, listener, kind).await
+}
+
+/// An OPTIONS request with `Max-Forwards: 0` asks us and nobody behind us.
+pub async fn last_hop(
+    client: &mut Client,
+    head: &RequestHead,
+    received: Received,
+    started_at: Time,
+    worker: &Rc<Worker>,
+    listener: &LocalListener,
+) -> Next {
+    answer_head(client, head, received, started_at, worker, listener, None).await
+}
+
+/// Answers a request whose body we will not read: with an error, or with what may be asked.
+async fn answer_head(
+    client: &mut Client,
+    head: &RequestHead,
     mut received: Received,
     started_at: Time,
     worker: &Rc<Worker>,
     listener: &LocalListener,
+    kind: Option<FailureKind>,
 ) -> Next {
     let id = worker.request_id();
     let bytes = received.bytes();
@@ -91,8 +127,10 @@ pub async fn no_route(
     let text = RequestText::new(method, host, head.path(bytes), id.as_str().as_bytes());
     received.advance(head.length);
     client.ahead = keep_unread(received);
+    let status = kind.map_or(200, FailureKind::status);
     let reply = LocalReply {
-        kind: FailureKind::NoRoute,
+        status,
+        kind,
         refusal: None,
         request_id: id.as_str(),
         is_head: head.method == Method::Head,
@@ -102,7 +140,7 @@ pub async fn no_route(
     let (next, sent) = send(client, worker, &reply).await;
     let ending = Ending {
         received: head.length as u64,
-        ..local_ending(404, sent, reply.kind)
+        ..local_ending(status, sent, kind)
     };
     record_unrouted(
         head.method,
@@ -127,7 +165,10 @@ pub async fn refuse(
     let reason = refusal.map_or(kind.as_str(), HeadError::as_str);
     tracing::debug!(listener = %listener.cell.name, client = %client.address, reason, "request refused");
     let started_at = time::now();
+    let status = refusal.map_or(kind.status(), HeadError::status);
+    let kind = Some(kind);
     let reply = LocalReply {
+        status,
         kind,
         refusal,
         request_id: "",
@@ -136,7 +177,6 @@ pub async fn refuse(
         client_minor: 1,
     };
     let (next, sent) = send(client, worker, &reply).await;
-    let status = refusal.map_or(kind.status(), HeadError::status);
     let ending = local_ending(status, sent, kind);
     let text = RequestText::default();
     record_unrouted(
@@ -151,7 +191,7 @@ pub async fn refuse(
     next
 }
 
-fn local_ending(status: u16, sent: u64, kind: FailureKind) -> Ending<'static> {
+fn local_ending(status: u16, sent: u64, kind: Option<FailureKind>) -> Ending<'static> {
     Ending {
         status,
         received: 0,
@@ -160,20 +200,20 @@ fn local_ending(status: u16, sent: u64, kind: FailureKind) -> Ending<'static> {
         first_byte: None,
         lease: None,
         attempts: 0,
-        reason: Some(kind),
+        reason: kind,
         is_local: true,
     }
 }
 
 /// Sends the answer. Gives its size, head included.
 async fn send(client: &mut Client, worker: &Rc<Worker>, local: &LocalReply<'_>) -> (Next, u64) {
-    let status = local.refusal.map_or(local.kind.status(), HeadError::status);
+    let status = local.status;
     let date = worker.date();
     let reply = Reply {
         status,
-        reason: local.kind.as_str(),
+        reason: local.kind.map_or("", FailureKind::as_str),
         detail: local.refusal.map_or("", HeadError::as_str),
-        proxy_error: local.kind.proxy_status(),
+        proxy_error: local.kind.map_or("", FailureKind::proxy_status),
         request_id: local.request_id,
         date: date.as_str(),
         is_head: local.is_head,
@@ -182,7 +222,11 @@ async fn send(client: &mut Client, worker: &Rc<Worker>, local: &LocalReply<'_>) 
         retry_after: (status == 503).then_some(RETRY_AFTER_SECONDS),
     };
     let mut out = worker.buffers.lend_small();
-    write_reply(&mut out, &reply);
+    if local.kind.is_some() {
+        write_reply(&mut out, &reply);
+    } else {
+        write_options(&mut out, &reply);
+    }
     client
         .alarm
         .set_deadline(worker.recently().after(default::LINGER_TIMEOUT));

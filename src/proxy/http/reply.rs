@@ -28,6 +28,9 @@ pub struct Reply<'a> {
     pub retry_after: Option<u32>,
 }
 
+/// What may be asked through us: all but CONNECT and TRACE.
+const ALLOW: &[u8] = b"Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n";
+
 /// Appends the answer, head and text.
 pub fn write_reply(out: &mut Vec<u8>, reply: &Reply<'_>) {
     let mut status = Vec::with_capacity(3);
@@ -72,8 +75,24 @@ pub fn write_reply(out: &mut Vec<u8>, reply: &Reply<'_>) {
         out.extend_from_slice(b"\r\n");
     }
     if reply.status == 405 {
-        out.extend_from_slice(b"Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n");
+        out.extend_from_slice(ALLOW);
     }
+    write_end(out, reply);
+    if !reply.is_head {
+        out.extend_from_slice(&text);
+    }
+}
+
+/// Appends the answer to an OPTIONS request that may not go further (`Max-Forwards: 0`, RFC 9110
+/// §7.6.2). Of `reply` it needs no status, reason or error word.
+pub fn write_options(out: &mut Vec<u8>, reply: &Reply<'_>) {
+    out.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n");
+    out.extend_from_slice(ALLOW);
+    write_end(out, reply);
+}
+
+/// The last fields of a head, and its end.
+fn write_end(out: &mut Vec<u8>, reply: &Reply<'_>) {
     for (name, value) in [("X-Request-Id", reply.request_id), ("Date", reply.date)] {
         if !value.is_empty() {
             put(out, &[name.as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
@@ -85,9 +104,6 @@ pub fn write_reply(out: &mut Vec<u8>, reply: &Reply<'_>) {
         out.extend_from_slice(b"Connection: keep-alive\r\n");
     }
     out.extend_from_slice(b"\r\n");
-    if !reply.is_head {
-        out.extend_from_slice(&text);
-    }
 }
 
 /// The reason phrase of the statuses we use.

@@ -38,6 +38,8 @@ pub struct Answered {
     pub is_upstream_reusable: bool,
     /// The client was told that the connection stays open.
     pub is_client_kept: bool,
+    /// Only the end of the connection tells the client that the body is complete.
+    pub is_ended_by_close: bool,
     /// The endpoint switched protocols; these are the first bytes of the new one.
     pub upgraded: Option<Option<Received>>,
     /// Why it is not complete.
@@ -98,6 +100,10 @@ where
                     .await
                     .map_err(|stop| ProxyError::client(client_failure(stop)))?;
             }
+            if head.status == 100 {
+                exchange.has_continued.set(true);
+                self.pace.moved(self.alarm, self.worker);
+            }
             answer.received.advance(head.length);
             ahead = Some(answer.received);
         }
@@ -129,6 +135,7 @@ where
             first_byte_at: answer.first_byte_at,
             ended_at: answer.first_byte_at,
             is_upstream_reusable: false,
+            is_ended_by_close: framing == ResponseFraming::UntilClose,
             is_client_kept: !is_close && framing != ResponseFraming::UntilClose,
             upgraded: None,
             failure: None,
@@ -146,6 +153,9 @@ where
             _ => Encoding::Raw,
         };
         let mut body = Body::new(BodyReader::response(head.framing), encoding);
+        if !exchange.has_te_trailers {
+            body = body.without_trailers();
+        }
         let result = self.send_body(&mut out, received, &mut body).await;
         drop(out);
         answered.bytes += body.bytes;

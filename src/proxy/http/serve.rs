@@ -13,7 +13,7 @@ use crate::proxy::http::client::{Client, NoRequest};
 use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::forward::{Forwarded, forward, keep_unread};
 use crate::proxy::http::record::{Ending, record};
-use crate::proxy::http::refuse::{apologise, no_route, refuse};
+use crate::proxy::http::refuse::{apologise, last_hop, no_route, refuse};
 use crate::proxy::http::text::ClientIp;
 use crate::proxy::http::upgrade::{Tunnel, tunnel};
 use crate::proxy::http::wire::Received;
@@ -115,6 +115,9 @@ async fn answer(
         }
     }
     let started_at = time::now();
+    if head.max_forwards == Some(0) {
+        return last_hop(client, &head, received, started_at, worker, listener).await;
+    }
     let table = listener.table(worker);
     let path = head.path(received.bytes());
     let Some(route) = table.find(head.host.of(received.bytes()), path).cloned() else {
@@ -172,6 +175,10 @@ fn finish(
     }
     record(&mut exchange, ending, client.address, worker, listener);
     if let Some(error) = answered.failure {
+        if answered.is_ended_by_close {
+            // An orderly end would make what is truncated look complete.
+            client.stream.set_zero_linger().ok();
+        }
         if error.side == Side::Upstream {
             lease.observe(Outcome::Failed(error.kind), worker.recently());
         }

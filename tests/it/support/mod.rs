@@ -2,10 +2,12 @@
 #![allow(dead_code, reason = "not every convenience has a user in every change")]
 
 pub(crate) mod eventually;
+pub(crate) mod origin;
 pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod raw;
 pub(crate) mod redis;
 
 pub(crate) use eventually::{LONG, eventually};

@@ -4,12 +4,37 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use fairlead::config::Config;
 use fairlead::config::load::parse;
 use fairlead::config::secret::SecretReader;
 use fairlead::server::start::Server;
 use fairlead::upstream::cell::UpstreamCell;
 
+use super::raw::Wire;
 use super::{LONG, eventually};
+
+fn config(text: &str) -> Config {
+    let text = format!("version = 1\n[admin]\nlisten = \"off\"\n{text}");
+    match parse("test.toml", &text, &SecretReader::Never) {
+        Ok((config, _)) => config,
+        Err(problems) => panic!("{problems:#?}\n{text}"),
+    }
+}
+
+/// The text of [`Proxy::over_with`].
+pub(crate) fn over(endpoints: &[SocketAddr], listener: &str, upstream: &str) -> String {
+    let endpoints: Vec<_> = endpoints
+        .iter()
+        .map(|address| format!("{{ address = \"{address}\" }}"))
+        .collect();
+    format!(
+        "[process]\nworker_threads = 1\n\
+         [listeners.web]\nbind = [\"127.0.0.1:0\"]\nkind = \"http\"\n\
+         upstream = \"app\"\n{listener}\n\
+         [upstreams.app]\nkind = \"http\"\nendpoints = [{}]\n{upstream}\n",
+        endpoints.join(", ")
+    )
+}
 
 /// A running fairlead. Its listeners bind port 0.
 pub(crate) struct Proxy {
@@ -19,14 +44,49 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts with a configuration text; `version` and `[admin]` are added.
     pub(crate) async fn start(text: &str) -> Proxy {
-        let text = format!("version = 1\n[admin]\nlisten = \"off\"\n{text}");
-        let config = match parse("test.toml", &text, &SecretReader::Never) {
-            Ok((config, _)) => config,
-            Err(problems) => panic!("{problems:#?}\n{text}"),
-        };
         Proxy {
-            server: Server::start(config).await.unwrap(),
+            server: Server::start(config(text)).await.unwrap(),
         }
+    }
+
+    /// One `http` listener `web`, kept by one worker, over one upstream `app`.
+    pub(crate) async fn over(endpoints: &[SocketAddr]) -> Proxy {
+        Proxy::start(&over(endpoints, "", "")).await
+    }
+
+    /// The same with more keys of the listener and of the upstream, one on a line.
+    pub(crate) async fn over_with(
+        endpoints: &[SocketAddr],
+        listener: &str,
+        upstream: &str,
+    ) -> Proxy {
+        Proxy::start(&over(endpoints, listener, upstream)).await
+    }
+
+    /// Puts another configuration in force.
+    pub(crate) async fn reload(&self, text: &str) {
+        self.server.reload(config(text)).await.unwrap();
+    }
+
+    /// A client of the listener `web`.
+    pub(crate) async fn client(&self) -> Wire {
+        Wire::connect(self.address("web")).await
+    }
+
+    /// The value of a series of the process, listeners, routes or upstreams: 0 before it exists.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let text = self.server.metrics().render(&[]);
+        let found = text.lines().find_map(|line| line.strip_prefix(series));
+        found.map_or(0.0, |value| value.trim().parse().unwrap())
+    }
+
+    /// Waits until a series has this value: workers tell their counts once a second.
+    pub(crate) async fn counts(&self, series: &str, value: f64) {
+        eventually(&format!("{series} to be {value}"), LONG, async || {
+            (self.metric(series) >= value).then_some(())
+        })
+        .await;
+        assert_eq!(self.metric(series), value, "{series}");
     }
 
     /// Where a listener is.
