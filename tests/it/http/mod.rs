@@ -1,9 +1,13 @@
 //! HTTP/1 from socket to socket: the test plays the client and the origin, byte for byte, and a
 //! whole fairlead stands between them.
 
+mod abuse;
+mod balance;
 mod body;
 mod forwarding;
+mod retry;
 mod timeouts;
+mod upgrade;
 
 use crate::support::origin::Stage;
 use crate::support::proxy::Proxy;
