@@ -5,6 +5,7 @@
 
 mod ask;
 pub mod check;
+pub mod demo;
 mod exit;
 mod table;
 
@@ -64,6 +65,8 @@ enum Command {
     },
     /// Check a configuration: all problems at once, each with its line and what to do
     Check(check::CheckArguments),
+    /// See it work: replicas, databases and failovers on this machine; needs no configuration
+    Demo(demo::DemoArguments),
     /// Ask the running process whether it is alive and ready; exits with 0 or 1 only
     Healthcheck(Healthcheck),
     /// What runs, and what someone should look at
@@ -126,6 +129,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
     match parsed.command {
         Command::Run { config } => run_in_foreground(&config),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Healthcheck(asked) => {
             let timeout = asked.timeout.unwrap_or(default::HEALTHCHECK_TIMEOUT);
             api.healthcheck(asked.live, timeout)

@@ -13,6 +13,8 @@ pub(super) enum Tone {
     Bad,
     /// Less important.
     Faint,
+    /// What to find first.
+    Strong,
 }
 
 /// One cell.
@@ -33,6 +35,13 @@ impl Cell {
             text
         };
         Cell { text, tone }
+    }
+}
+
+impl Cell {
+    /// A cell with nothing in it.
+    pub(super) fn none() -> Cell {
+        Cell::toned("-", Tone::Faint)
     }
 }
 
@@ -63,6 +72,7 @@ pub(super) fn paint(text: &str, tone: Tone, is_coloured: bool) -> String {
         Tone::Good => 32,
         Tone::Bad => 31,
         Tone::Faint => 2,
+        Tone::Strong => 1,
     };
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
 }

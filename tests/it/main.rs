@@ -11,6 +11,7 @@
 mod access_log;
 mod actor;
 mod admin;
+mod demo;
 mod http;
 mod postgres;
 mod probes;

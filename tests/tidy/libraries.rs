@@ -17,7 +17,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["serde"], &["config/file", "control/admin", "cli/"]),
     (&["serde_json"], &["control/admin", "cli/"]),
     (&["toml", "strsim", "annotate_snippets"], &["config/"]),
-    (&["tokio_postgres"], &["io/probe"]),
+    (&["tokio_postgres"], &["io/probe", "cli/demo"]),
     (&["clap"], &["cli/"]),
     (&["tikv_jemallocator"], &["main.rs"]),
 ];

@@ -9,7 +9,7 @@ pub mod client;
 mod guard;
 pub mod listen;
 pub mod pages;
-mod picture;
+pub mod picture;
 mod readings;
 
 use std::collections::BTreeMap;

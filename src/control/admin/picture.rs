@@ -52,7 +52,7 @@ pub(super) fn upstream_line(cell: &UpstreamCell) -> UpstreamLine {
 }
 
 /// The page of one upstream.
-pub(super) fn upstream(cell: &UpstreamCell, now: Time) -> UpstreamPage {
+pub fn upstream(cell: &UpstreamCell, now: Time) -> UpstreamPage {
     let snapshot = cell.snapshot.load();
     let roles = snapshot.roles.as_ref();
     let endpoints = snapshot.endpoints.iter();
@@ -139,7 +139,7 @@ fn probe(verdict: &Verdict, now: Time) -> ProbePage {
 }
 
 /// An event in words and fields.
-pub(super) fn event(event: &Event) -> EventPage {
+pub fn event(event: &Event) -> EventPage {
     let mut page = EventPage {
         at: rfc3339(event.at),
         upstream: event.upstream.to_string(),
