@@ -84,6 +84,7 @@ version = 1
 
 [admin]
 listen = "127.0.0.1:{api}"
+socket = "off"               # an installed fairlead may have its own
 
 [listeners.web]
 bind     = ["127.0.0.1:{http}"]
