@@ -2,13 +2,14 @@
 
 use std::future::pending;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::problem::render;
-use crate::config::{LoadError, load};
+use crate::config::{Config, LoadError, load};
 use crate::control::admin::pages::{RefusedProblem, ReloadPage};
 use crate::control::admin::{ReloadCall, ReloadReply};
 use crate::control::reload::FileWatch;
@@ -61,6 +62,7 @@ pub fn run(path: &Path) -> Result<(), RunError> {
             tracing::info!(address = %admin, "API");
         }
         Process {
+            started: server.config(),
             server,
             path: path.to_owned(),
             text: loaded.text,
@@ -73,6 +75,8 @@ pub fn run(path: &Path) -> Result<(), RunError> {
 /// A started server with its file.
 struct Process {
     server: Server,
+    /// The configuration of the start: some settings stay as they were in it.
+    started: Arc<Config>,
     path: PathBuf,
     /// The file as it was read last, right or wrong.
     text: String,
@@ -175,7 +179,7 @@ impl Process {
             Err(error) => return Err(vec![refused("internal", &error.to_string())]),
         };
         self.text = loaded.text;
-        let needs_restart = needs_restart(&self.server.config(), &loaded.config);
+        let needs_restart = needs_restart(&self.started, &loaded.config);
         for setting in &needs_restart {
             tracing::warn!(setting, "this setting changes at the next start only");
         }
@@ -270,14 +274,14 @@ impl Watchdog {
 }
 
 /// Settings that a running process cannot change.
-fn needs_restart(old: &crate::config::Config, new: &crate::config::Config) -> Vec<String> {
+fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let checks = [
         (
             "process.worker_threads",
             old.process.worker_threads != new.process.worker_threads,
         ),
         ("admin", old.admin != new.admin),
-        ("metrics", old.metrics != new.metrics),
+        ("metrics.listen", old.metrics.listen != new.metrics.listen),
         ("log.level", old.log.level != new.log.level),
         ("log.format", old.log.format != new.log.format),
     ];

@@ -243,7 +243,8 @@ async fn reload(context: &AdminContext, way: Way, request: Request<Incoming>) ->
         return not_allowed("POST");
     }
     if way != Way::Socket {
-        let detail = "changes are made over the Unix socket (admin.socket) only";
+        let detail =
+            "changes are made over the Unix socket (admin.socket) only; SIGHUP reloads, too";
         return problem(StatusCode::FORBIDDEN, "read_only", detail);
     }
     if let Err(page) = swallow(request.into_body()).await {

@@ -142,6 +142,31 @@ async fn an_invalid_file_changes_nothing_and_everybody_is_told() {
 }
 
 #[tokio::test]
+async fn settings_of_the_start_are_named_by_every_reload_until_the_restart() {
+    let two = Two::start();
+    let daemon = Daemon::start(&two.text(0)).await;
+    let others = "[metrics]\nlisten = \"127.0.0.1:1\"\nper_endpoint = false\n";
+    daemon.configure(&format!(
+        "[process]\nworker_threads = 7\ndrain_delay = \"1s\"\n{others}{}",
+        two.text(0)
+    ));
+    for _ in 0..2 {
+        let output = daemon.command(&["reload"]);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        let words = "after a restart: process.worker_threads, metrics.listen\n";
+        assert!(printed(&output).contains(words), "{}", printed(&output));
+    }
+    assert_eq!(daemon.metric("fairlead_endpoint_up"), None);
+    daemon.configure(&two.text(0));
+    let output = daemon.command(&["reload"]);
+    assert!(
+        !printed(&output).contains("restart"),
+        "{}",
+        printed(&output)
+    );
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken_refuses_the_whole_reload() {
     let two = Two::start();
     let daemon = Daemon::start(&two.text(0)).await;
