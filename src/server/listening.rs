@@ -37,8 +37,8 @@ pub struct Accepting {
     /// Who accepts.
     pub accept: Accept,
     id: SocketId,
-    /// `balanced`: the one acceptor.
-    acceptor: Option<AbortHandle>,
+    /// `balanced`: one acceptor; as many as there were sockets when it was `kernel` before.
+    acceptors: Vec<AbortHandle>,
     /// The same sockets once more, for a listener that takes the address over.
     sockets: Vec<TcpListener>,
 }
@@ -62,8 +62,7 @@ impl Bound {
     }
 
     /// Takes over an address that another listener of this process, or this one under other
-    /// settings, gives up: the port is never closed, and no waiting connection is lost unless
-    /// several sockets become one.
+    /// settings, gives up: all its sockets live on, so no waiting connection is lost.
     ///
     /// # Errors
     /// When more sockets are needed and cannot be bound.
@@ -97,7 +96,6 @@ impl Bound {
         workers: usize,
     ) -> Result<Bound, BindError> {
         let is_kernel = listener.accept == Accept::Kernel;
-        sockets.truncate(if is_kernel { workers } else { 1 });
         let first = sockets.first().map(TcpListener::local_addr);
         let address = match first.unwrap_or(Ok(configured)) {
             Ok(address) => address,
@@ -136,7 +134,7 @@ impl Bound {
             accept,
             sockets,
         } = self;
-        let mut acceptor = None;
+        let mut acceptors = Vec::new();
         // Without a second descriptor the address only cannot be taken over.
         let again = sockets.iter().flat_map(TcpListener::try_clone).collect();
         for (worker, socket) in sockets.into_iter().enumerate() {
@@ -157,7 +155,7 @@ impl Bound {
                 Accept::Balanced => match tokio::net::TcpListener::from_std(socket) {
                     Ok(socket) => {
                         let accepting = accept_balanced(socket, listener, Arc::clone(workers));
-                        acceptor = Some(tasks.spawn(accepting).abort_handle());
+                        acceptors.push(tasks.spawn(accepting).abort_handle());
                     }
                     Err(error) => {
                         tracing::error!(listener = %cell.name, %address, %error, "cannot accept");
@@ -171,7 +169,7 @@ impl Bound {
             address,
             accept,
             id,
-            acceptor,
+            acceptors,
             sockets: again,
         }
     }
@@ -185,9 +183,9 @@ impl Accepting {
 
     /// Closes the sockets. Connections that were accepted go on.
     pub async fn stop(self, workers: &Workers) {
-        match self.acceptor {
-            Some(acceptor) => acceptor.abort(),
-            None => workers.tell_all(|| Command::StopListening(self.id)).await,
+        match self.accept {
+            Accept::Balanced => self.acceptors.iter().for_each(AbortHandle::abort),
+            Accept::Kernel => workers.tell_all(|| Command::StopListening(self.id)).await,
         }
     }
 }
