@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::base::task::Tasks;
 use crate::cli::demo::board::{Board, Pulse};
 use crate::cli::demo::layout::{Layout, local};
-use crate::cli::demo::postgres::{ask, connect};
+use crate::cli::demo::postgres_client::{ask, connect};
 use crate::cli::demo::redis::RedisConnection;
 
 /// Twenty GETs a second: enough for a rate with one decimal.

@@ -11,9 +11,14 @@ mod guide;
 mod layout;
 mod load;
 mod pair;
+mod performer;
 mod postgres;
+mod postgres_client;
+mod postgres_programs;
 mod process;
+mod rates;
 mod redis;
+mod rows;
 mod script;
 mod stage;
 mod terminal;
@@ -32,10 +37,11 @@ use crate::cli::demo::apps::Apps;
 use crate::cli::demo::board::Board;
 use crate::cli::demo::layout::Layout;
 use crate::cli::demo::pair::Pair;
+use crate::cli::demo::performer::Performer;
 use crate::cli::demo::postgres::PostgresPair;
 use crate::cli::demo::redis::RedisPair;
 use crate::cli::demo::script::Script;
-use crate::cli::demo::stage::{Performer, Stage};
+use crate::cli::demo::stage::Stage;
 use crate::cli::demo::workdir::WorkDir;
 use crate::cli::exit::{complain, print};
 use crate::config::file::unit::parse_duration;
@@ -113,11 +119,18 @@ async fn set_up(tasks: &Tasks, dir: &Arc<WorkDir>) -> Result<Stage, String> {
     let (postgres, redis) = tokio::join!(
         async {
             told(
+                &board,
                 PostgresPair::start(&board, tasks, dir).await,
                 PostgresPair::describe,
             )
         },
-        async { told(RedisPair::start(&board, dir).await, RedisPair::describe) },
+        async {
+            told(
+                &board,
+                RedisPair::start(&board, dir).await,
+                RedisPair::describe,
+            )
+        },
     );
     let layout = Layout::on_this_machine(
         apps.ports(),
@@ -147,7 +160,11 @@ async fn set_up(tasks: &Tasks, dir: &Arc<WorkDir>) -> Result<Stage, String> {
 }
 
 /// Tells what was started, or why it was not; the demo goes on without.
-fn told<T>(started: Result<T, String>, describe: impl Fn(&T) -> String) -> Option<T> {
+fn told<T>(
+    board: &Board,
+    started: Result<T, String>,
+    describe: impl Fn(&T) -> String,
+) -> Option<T> {
     match started {
         Ok(pair) => {
             say(&format!("  {}", describe(&pair)));
@@ -155,6 +172,8 @@ fn told<T>(started: Result<T, String>, describe: impl Fn(&T) -> String) -> Optio
         }
         Err(why) => {
             say(&format!("  left out: {why}"));
+            // The picture comes over these lines.
+            board.note(format!("left out: {why}"));
             None
         }
     }

@@ -6,44 +6,22 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Signal, geteuid};
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use rustix::process::Signal;
 
 use crate::base::rng::Rng;
 use crate::base::task::Tasks;
 use crate::cli::demo::board::Board;
 use crate::cli::demo::layout::{database_port, local};
 use crate::cli::demo::pair::{DETECTION, Stage, eventually};
-use crate::cli::demo::process::{Process, find_program};
+use crate::cli::demo::postgres_client::{ask, connect};
+use crate::cli::demo::postgres_programs::Programs;
+use crate::cli::demo::process::Process;
 use crate::cli::demo::workdir::WorkDir;
 
-/// What is missing, in words for a Debian machine.
-const INSTALL: &str = "apt-get install postgresql";
-/// Small, fast, careless about power failures, on loopback only.
-const SETTINGS: &[&str] = &[
-    "listen_addresses=127.0.0.1",
-    "unix_socket_directories=",
-    "fsync=off",
-    "shared_buffers=16MB",
-    "max_connections=50",
-    "min_wal_size=2MB",
-    "wal_keep_size=64MB",
-    "autovacuum=off",
-    "jit=off",
-    "wal_retrieve_retry_interval=200ms",
-];
 /// One statement that the demo itself sends to a database.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The connection under it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Where PostgreSQL's programs are, and whom they run as.
-#[derive(Debug, Clone)]
-struct Programs {
-    folder: PathBuf,
-    /// User and group when the demo is root's, whom PostgreSQL refuses.
-    owner: Option<(u32, u32)>,
-}
 
 /// One of the two.
 #[derive(Debug)]
@@ -157,7 +135,7 @@ impl PostgresPair {
         if self.stage != Stage::Failed {
             return Ok(false);
         }
-        self.programs.run(&mut self.old, self.dir.path())?;
+        self.start_old()?;
         self.answering(&self.old).await?;
         self.old.tell(&self.board, "back");
         self.stage = Stage::Returned;
@@ -200,7 +178,7 @@ impl PostgresPair {
             .arg(&data);
         self.make_folder(&data)?;
         self.once(&mut command).await?;
-        self.programs.run(&mut self.old, self.dir.path())?;
+        self.start_old()?;
         self.answering(&self.old).await?;
         let table = "CREATE TABLE writes (id bigserial PRIMARY KEY, at timestamptz DEFAULT now())";
         self.sql(self.old.port, table).await?;
@@ -219,7 +197,7 @@ impl PostgresPair {
             .arg(&data);
         self.make_folder(&data)?;
         self.once(&mut command).await?;
-        self.programs.run(&mut self.new, self.dir.path())?;
+        self.new.process = Some(self.programs.run(&data, self.new.port)?);
         self.answering(&self.new).await?;
         eventually("the standby does not stream", || async {
             let status = "SELECT status FROM pg_stat_wal_receiver";
@@ -229,6 +207,13 @@ impl PostgresPair {
         .await?;
         self.old.tell(&self.board, "");
         self.new.tell(&self.board, "");
+        Ok(())
+    }
+
+    /// Starts the old primary on the data it has, as what it was.
+    fn start_old(&mut self) -> Result<(), String> {
+        let data = self.old.data(self.dir.path());
+        self.old.process = Some(self.programs.run(&data, self.old.port)?);
         Ok(())
     }
 
@@ -287,115 +272,5 @@ impl Instance {
 
     fn tell(&self, board: &Board, state: &'static str) {
         board.tell(local(self.port), self.label, state);
-    }
-}
-
-impl Programs {
-    fn find() -> Result<Programs, String> {
-        let folder = newest().ok_or_else(|| format!("PostgreSQL is not installed: {INSTALL}"))?;
-        let owner = match geteuid().is_root() {
-            false => None,
-            true => Some(owner().ok_or_else(|| {
-                format!("PostgreSQL refuses root, and there is no user postgres: {INSTALL}")
-            })?),
-        };
-        Ok(Programs { folder, owner })
-    }
-
-    fn command(&self, name: &str) -> Command {
-        use std::os::unix::process::CommandExt as _;
-        let mut command = Command::new(self.folder.join(name));
-        // The user may not enter the directory the demo was started in.
-        command
-            .current_dir("/")
-            .env_remove("PGDATA")
-            .env("LC_ALL", "C.UTF-8");
-        if let Some((uid, gid)) = self.owner {
-            command.uid(uid).gid(gid);
-        }
-        command
-    }
-
-    /// Starts one on the data it has, as what it was.
-    fn run(&self, instance: &mut Instance, dir: &Path) -> Result<(), String> {
-        let data = instance.data(dir);
-        let mut command = self.command("postgres");
-        command.arg("-D").arg(&data);
-        command.args(["-p", &instance.port.to_string()]);
-        for setting in SETTINGS {
-            command.args(["-c", setting]);
-        }
-        let log = data.with_extension("log");
-        // SIGQUIT: end at once and take all children along; nobody needs the data any more.
-        instance.process = Some(Process::start(&mut command, &log, Signal::QUIT)?);
-        Ok(())
-    }
-}
-
-/// The newest of Debian's versions, else what is in the search path.
-fn newest() -> Option<PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten();
-    let debian = versions.filter_map(|entry| {
-        let folder = entry.ok()?.path();
-        let version: u32 = folder.file_name()?.to_str()?.parse().ok()?;
-        let bin = folder.join("bin");
-        bin.join("initdb").is_file().then_some((version, bin))
-    });
-    debian.max().map(|(_, bin)| bin).or_else(|| {
-        let initdb = find_program("initdb")?.canonicalize().ok()?;
-        initdb.parent().map(Path::to_path_buf)
-    })
-}
-
-/// User and group of `postgres`.
-fn owner() -> Option<(u32, u32)> {
-    let users = std::fs::read_to_string("/etc/passwd").ok()?;
-    let line = users.lines().find(|line| line.starts_with("postgres:"))?;
-    let mut words = line.split(':').skip(2);
-    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
-}
-
-/// A client of any port of this machine, also of fairlead's.
-///
-/// # Errors
-/// A sentence.
-pub(super) async fn connect(
-    tasks: &Tasks,
-    port: u16,
-    patience: Duration,
-) -> Result<Client, String> {
-    let mut config = tokio_postgres::Config::new();
-    config.host("127.0.0.1").port(port);
-    config.user("postgres").dbname("postgres");
-    match tokio::time::timeout(patience, config.connect(NoTls)).await {
-        Ok(Ok((client, connection))) => {
-            // Ends with the client, or with the server.
-            tasks.spawn(async move { drop(connection.await) });
-            Ok(client)
-        }
-        Ok(Err(error)) => Err(explain(&error)),
-        Err(_) => Err("no connection in time".to_owned()),
-    }
-}
-
-/// The first column of the first row.
-///
-/// # Errors
-/// A sentence.
-pub(super) async fn ask(client: &Client, statement: &str) -> Result<Option<String>, String> {
-    let messages = client.simple_query(statement).await;
-    let messages = messages.map_err(|error| explain(&error))?;
-    Ok(messages.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-        _ => None,
-    }))
-}
-
-fn explain(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(error) => format!("{} {}", error.code().code(), error.message()),
-        None => error.to_string(),
     }
 }

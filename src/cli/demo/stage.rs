@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use crate::base::task::Tasks;
 use crate::base::time::{self, Time};
-use crate::cli::demo::apps::Apps;
 use crate::cli::demo::board::{Board, Pulse};
 use crate::cli::demo::layout::Layout;
 use crate::cli::demo::load::Load;
-use crate::cli::demo::pair::{PairDoor, Wish, eventually};
+use crate::cli::demo::pair::eventually;
+use crate::cli::demo::performer::Performer;
+use crate::cli::demo::rates::Rates;
 use crate::cli::demo::script::{Action, Script, Step};
 use crate::cli::demo::terminal::Terminal;
-use crate::cli::demo::view::{Rates, View, note_line};
+use crate::cli::demo::view::{View, note_line};
 use crate::cli::demo::{Signals, guide, say};
 use crate::cli::table::wants_colours;
 use crate::server::start::Server;
@@ -24,15 +25,6 @@ const PICTURE_INTERVAL: Duration = Duration::from_millis(250);
 const EVENTS_MIN: usize = 4;
 /// Columns of the tables where there is no terminal.
 const PLAIN_COLUMNS: usize = 100;
-
-/// Who carries out what is asked for.
-#[derive(Debug, Clone)]
-pub(super) struct Performer {
-    pub(super) apps: Arc<Apps>,
-    pub(super) postgres: Option<PairDoor>,
-    pub(super) redis: Option<PairDoor>,
-    pub(super) board: Arc<Board>,
-}
 
 /// Everything that runs.
 pub(super) struct Stage {
@@ -254,48 +246,6 @@ async fn sleep_or_never(period: Option<Duration>) {
     match period {
         Some(period) => tokio::time::sleep(period).await,
         None => std::future::pending().await,
-    }
-}
-
-impl Performer {
-    /// Does it, to the end.
-    ///
-    /// # Errors
-    /// Why it could not be done.
-    pub(super) async fn perform(&self, action: Action) -> Result<(), String> {
-        match action {
-            Action::FailPostgres => return ask(self.postgres.as_ref(), "Postgres").await,
-            Action::FailRedis => return ask(self.redis.as_ref(), "Redis").await,
-            Action::BringBack => return self.bring_back().await,
-            Action::KillApp => self.apps.toggle_killed(),
-            Action::FailApp => self.apps.toggle_failing(),
-            Action::SlowApp => self.apps.toggle_slow(),
-        }
-        Ok(())
-    }
-
-    async fn bring_back(&self) -> Result<(), String> {
-        // Whoever is away comes back first; those who are back already follow at the next call.
-        for wish in [Wish::BringBack, Wish::Follow] {
-            let mut has_any = false;
-            for pair in [&self.postgres, &self.redis].into_iter().flatten() {
-                has_any |= pair.ask(wish).await?;
-            }
-            if has_any {
-                return Ok(());
-            }
-        }
-        self.board.note("nobody is away: fail a primary first");
-        Ok(())
-    }
-}
-
-async fn ask(pair: Option<&PairDoor>, name: &str) -> Result<(), String> {
-    match pair {
-        Some(pair) => pair.ask(Wish::FailOver).await.map(|_| ()),
-        None => Err(format!(
-            "there is no {name} in this demo: it is not installed"
-        )),
     }
 }
 
