@@ -46,14 +46,12 @@ pub(super) fn keys(layout: &Layout) -> Vec<String> {
     if !databases.is_empty() {
         databases.push("[b] bring the old primary back");
     }
-    let others = [
+    let apps = [
         "[k] kill replica 1",
         "[f] replica 2 fails",
         "[s] replica 3 slow",
-        "[h] what to try",
-        "[q] quit",
     ];
-    let mut lines = vec![others.join("   ")];
+    let mut lines = vec![apps.join("   ")];
     if !databases.is_empty() {
         lines.insert(0, databases.join("   "));
     }

@@ -164,7 +164,7 @@ impl Stage {
     ) -> Vec<String> {
         let period = time::now().since(self.started_at).as_secs();
         let mut lines = vec![format!(
-            "fairlead demo   {}m {:02}s   API http://127.0.0.1:{}",
+            "fairlead demo   {}m {:02}s   API http://127.0.0.1:{}   [h] what to try   [q] quit",
             period / 60,
             period % 60,
             self.layout.api,
