@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+};
 
 use crate::base::time;
 
@@ -100,7 +102,7 @@ impl Process {
 
     /// Kills it and its children at once, as a machine that loses power.
     pub(super) fn kill(mut self) {
-        self.kill_all();
+        self.ending = Signal::KILL;
     }
 
     /// Asks it to end, and waits until it has.
@@ -122,15 +124,14 @@ impl Process {
     }
 
     fn kill_all(&mut self) {
-        if self.ended().is_none() {
-            self.signal(Signal::STOP);
-            let children = children(self.pid());
-            self.signal(Signal::KILL);
-            for child in children {
-                kill_process(child, Signal::KILL).ok();
-            }
-            drop(self.child.wait());
+        self.signal(Signal::STOP);
+        let children = children(self.pid());
+        // The number of the group is its own until the child is reaped, also when it has ended.
+        kill_process_group(self.pid(), Signal::KILL).ok();
+        for child in children {
+            kill_process(child, Signal::KILL).ok();
         }
+        drop(self.child.wait());
     }
 }
 
@@ -139,14 +140,13 @@ impl Drop for Process {
         if self.ended().is_some() {
             return;
         }
-        self.thaw();
-        self.signal(self.ending);
-        let end = time::now().after(GRACE);
-        while time::now() < end {
-            if self.ended().is_some() {
-                return;
+        if self.ending != Signal::KILL {
+            self.thaw();
+            self.signal(self.ending);
+            let end = time::now().after(GRACE);
+            while time::now() < end && !self.has_ended() {
+                pause();
             }
-            pause();
         }
         self.kill_all();
     }
@@ -187,6 +187,7 @@ pub(super) fn find_program(name: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::demo::pair::eventually;
 
     #[tokio::test]
     async fn a_failed_command_tells_its_last_line_and_a_dropped_one_is_gone() {
@@ -198,11 +199,22 @@ mod tests {
         assert_eq!(failed.finish().await, Err("two".to_owned()));
 
         let mut forever = Command::new("sh");
-        forever.args(["-c", "sleep 1000 & wait"]);
-        let process = Process::start(&mut forever, &log, Signal::KILL).unwrap();
-        let pid = process.pid();
-        process.freeze();
-        drop(process);
-        assert!(kill_process(pid, Signal::CONT).is_err());
+        forever.args(["-c", "sleep 10 & wait"]);
+        for ending in [Signal::KILL, Signal::TERM] {
+            let process = Process::start(&mut forever, &log, ending).unwrap();
+            let pid = process.pid();
+            let started = eventually("no child", || async { children(pid).pop() }).await;
+            process.freeze();
+            drop(process);
+            assert!(kill_process(pid, Signal::CONT).is_err());
+            // Whoever adopts the child reaps it; until then it is a zombie, which holds nothing.
+            let state = format!("/proc/{}/stat", started.unwrap().as_raw_nonzero());
+            eventually("the child is left", || async {
+                let stat = std::fs::read_to_string(&state).unwrap_or_default();
+                (stat.is_empty() || stat.contains(") Z ")).then_some(())
+            })
+            .await
+            .unwrap();
+        }
     }
 }
