@@ -358,8 +358,7 @@ async fn no_more_connections_are_kept_than_allowed() {
 }
 
 #[tokio::test]
-async fn endpoints_of_all_sorts_stand_behind_one_stage() {
-    // Two stages: what belongs to one upstream is spread over its endpoints.
+async fn requests_are_spread_over_the_endpoints() {
     let stages = [Stage::new().await, Stage::new().await];
     let addresses = stages.each_ref().map(Stage::address);
     let proxy = Proxy::over_with(&addresses, "", "balance = \"round_robin\"").await;

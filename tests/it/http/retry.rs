@@ -188,6 +188,21 @@ async fn a_pooled_connection_that_was_closed_meanwhile_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_closed_while_idle_is_not_used_for_what_cannot_be_repeated() {
+    let (origin, proxy, mut client) = scene().await;
+    for request in [POST, CHUNKED].repeat(10) {
+        client.send(request).await;
+        let mut upstream = origin.accept().await;
+        upstream.request().await;
+        upstream.send(OK).await;
+        assert_eq!(client.response().await.text(), "ok");
+        // The end is there before the next request is.
+        drop(upstream);
+    }
+    assert_eq!(proxy.metric(&local("web", "upstream_reset")), 0.0);
+}
+
+#[tokio::test]
 async fn what_is_no_answer_is_a_bad_gateway() {
     for (index, answer) in BAD_ANSWERS.iter().enumerate() {
         let (origin, proxy, mut client) = scene().await;

@@ -43,6 +43,21 @@ async fn an_endpoint_that_never_says_continue_is_given_up() {
         (answer.status(), answer.field("Connection")),
         (504, Some("close"))
     );
+    let text = answer.text();
+    assert!(text.starts_with("504 first_byte_timeout"), "{text}");
+    upstream.rest().await;
+}
+
+#[tokio::test]
+async fn a_client_that_may_continue_and_does_not_is_told_so() {
+    let (origin, _proxy, mut client) = scene_with("", "idle_timeout = \"100ms\"").await;
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    client.send(head).await;
+    let mut upstream = origin.accept().await;
+    upstream.head().await;
+    upstream.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+    assert_eq!(client.response().await.status(), 100);
+    assert_eq!(client.response().await.status(), 408);
     upstream.rest().await;
 }
 
