@@ -12,6 +12,7 @@
 
 pub use crate::config::fuzz::config_file;
 
+use crate::io::resp::{self, NotResp, Reply};
 use crate::proxy::http::h1::body::{
     BodyError, BodyReader, CHUNK_ROOM_AFTER, CHUNK_ROOM_BEFORE, frame_chunk,
 };
@@ -32,6 +33,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("config_file", config_file),
     ("postgres_startup", postgres_startup),
     ("request_head", request_head),
+    ("resp", resp),
     ("response_head", response_head),
 ];
 
@@ -304,5 +306,41 @@ pub fn postgres_startup(data: &[u8]) {
             Ok(Some(Packet::TlsRequest | Packet::GssRequest)) => return,
             decided => return assert_eq!(decided, whole, "after {end} bytes"),
         }
+    }
+}
+
+/// A Redis reply: in whatever pieces it arrives it is the same one, it ends where it ends, and it
+/// is no larger than what arrived.
+pub fn resp(data: &[u8]) {
+    let whole = resp::read(data);
+    if let Ok(Some((reply, length))) = &whole {
+        assert!(*length > 0 && *length <= data.len());
+        assert!(elements(reply) <= *length, "more elements than bytes");
+        // What follows does not matter, and nothing of it is needed.
+        assert_eq!(resp::read(&data[..*length]), whole);
+    }
+    for end in arrivals(data.len()).pop().unwrap_or_default() {
+        match resp::read(&data[..end]) {
+            Ok(None) => {}
+            decided => return assert_same_reply(&decided, &whole, end),
+        }
+    }
+    assert_eq!(whole, Ok(None));
+}
+
+type Read = Result<Option<(Reply, usize)>, NotResp>;
+
+/// A refusal may come earlier for another reason, but nothing that was refused is accepted later.
+fn assert_same_reply(decided: &Read, whole: &Read, end: usize) {
+    match (decided, whole) {
+        (Err(_), Err(_)) => {}
+        _ => assert_eq!(decided, whole, "after {end} bytes"),
+    }
+}
+
+fn elements(reply: &Reply) -> usize {
+    match reply {
+        Reply::Array(elements_of) => 1 + elements_of.iter().map(elements).sum::<usize>(),
+        _ => 1,
     }
 }

@@ -70,6 +70,10 @@ const TOKENS: &[&[u8]] = &[
     b"[x]\n",
     b"{}",
     b"\0\0\0\x08",
+    b"*2\r\n",
+    b"$4\r\n",
+    b"$-1\r\n",
+    b":1\r\n",
 ];
 
 fn folder(name: &str) -> PathBuf {

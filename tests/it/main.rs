@@ -16,5 +16,8 @@ mod http;
 mod postgres;
 mod probes;
 mod process;
+mod promotions;
 mod redis;
+mod restarts;
+mod roles;
 mod support;

@@ -55,7 +55,7 @@ async fn run(name: &str, package: &str, at: SocketAddr, arguments: &[&str]) -> S
 
 /// One command line over a new connection, and the first line of the answer; `None` when the
 /// connection broke first.
-async fn ask(at: SocketAddr, line: &str) -> Option<String> {
+pub(crate) async fn ask(at: SocketAddr, line: &str) -> Option<String> {
     let mut stream = TcpStream::connect(at).await.ok()?;
     stream
         .write_all(format!("{line}\r\n").as_bytes())
@@ -64,7 +64,7 @@ async fn ask(at: SocketAddr, line: &str) -> Option<String> {
     answer(&mut stream).await
 }
 
-async fn answer(stream: &mut TcpStream) -> Option<String> {
+pub(crate) async fn answer(stream: &mut TcpStream) -> Option<String> {
     let mut line = Vec::new();
     while !line.ends_with(b"\r\n") {
         line.push(stream.read_u8().await.ok()?);

@@ -25,8 +25,9 @@ fn resend(sent: &[u8]) -> Resend {
     }
 }
 
-/// An `ErrorResponse` of [`NOT_NOW`] before the session was ready. A backend that is told to end
-/// while it starts says first that the user is welcome: both come at once, and are seen together.
+/// An `ErrorResponse` of [`NOT_NOW`] before the session was ready, or a `NoticeResponse`: an immediate
+/// shutdown is told as a warning. A backend that is told to end while it starts may have said that
+/// the user is welcome: both come at once, and are seen together.
 fn refusal(answer: &[u8]) -> Option<String> {
     let mut rest = answer;
     loop {
@@ -38,6 +39,7 @@ fn refusal(answer: &[u8]) -> Option<String> {
         let (body, after) = behind.split_at_checked(body).unwrap_or((behind, &[]));
         match kind {
             b'E' => return not_now(body),
+            b'N' if let Some(why) = not_now(body) => return Some(why),
             // AuthenticationOk (other kinds of it ask for an answer), ParameterStatus,
             // BackendKeyData, NoticeResponse, NegotiateProtocolVersion.
             b'R' if body == [0; 4] => {}
@@ -98,6 +100,10 @@ mod tests {
             refusal(cut),
             Some("the database system is shutti".to_owned())
         );
+        let mut warning = terminated.clone();
+        warning[0] = b'N';
+        let both = [&welcome[..], &warning].concat();
+        assert_eq!(refusal(&both), Some("terminating connection".to_owned()));
         let ready = [&welcome[..], b"Z\0\0\0\x05I", &terminated].concat();
         for answer in [
             &b""[..],

@@ -82,6 +82,22 @@ impl PostgresServer {
         standby
     }
 
+    /// Starts a copy of this server that believes it is the same one: system, timeline and all.
+    pub(crate) async fn twin(&mut self) -> PostgresServer {
+        let twin = PostgresServer::new();
+        self.stop(StopMode::Fast);
+        let mut command = as_owner(program("cp", "coreutils"));
+        run(command.arg("-a").arg(self.data()).arg(twin.data()));
+        self.restart().await;
+        twin.started().await
+    }
+
+    /// Starts it again after [`Self::stop`] as a standby that follows nobody.
+    pub(crate) async fn restart_as_standby(&mut self) {
+        run(as_owner(program("touch", "coreutils")).arg(self.data().join("standby.signal")));
+        self.restart().await;
+    }
+
     fn new() -> PostgresServer {
         let dir = TempDir::with_prefix("fairlead-it-").unwrap();
         let mode = std::fs::Permissions::from_mode(0o755);
@@ -104,6 +120,23 @@ impl PostgresServer {
     /// Starts it again after [`Self::stop`] or [`Self::kill`] as what it was, on the same port, and
     /// waits until it answers.
     pub(crate) async fn restart(&mut self) {
+        self.process = Some(self.spawn());
+        eventually("PostgreSQL to answer", LONG, async || {
+            let process = self.process.as_mut()?;
+            if let Some(status) = process.ended() {
+                let output = process.output();
+                // After a kill, a process that was just refusing a client may end a little later.
+                let is_too_early = output.contains("pre-existing shared memory block");
+                assert!(is_too_early, "postgres ended with {status}:\n{output}");
+                self.process = Some(self.spawn());
+                return None;
+            }
+            self.try_sql("SELECT 1").await
+        })
+        .await;
+    }
+
+    fn spawn(&self) -> Process {
         std::fs::write(self.dir.path().join("hba.conf"), ACCESS).unwrap();
         let mut command = as_owner(binary("postgres"));
         command.arg("-D").arg(self.data());
@@ -114,15 +147,7 @@ impl PostgresServer {
             command.args(["-c", setting]);
         }
         let log = self.dir.path().join("log");
-        self.process = Some(Process::start(&mut command, &log, Signal::QUIT));
-        eventually("PostgreSQL to answer", LONG, async || {
-            let process = self.process.as_mut()?;
-            if let Some(status) = process.ended() {
-                panic!("postgres ended with {status}:\n{}", process.output());
-            }
-            self.try_sql("SELECT 1").await
-        })
-        .await;
+        Process::start(&mut command, &log, Signal::QUIT)
     }
 
     /// Where it listens.
@@ -187,18 +212,27 @@ impl PostgresServer {
     }
 }
 
-/// Runs SQL as superuser at any address, also through a proxy.
-pub(crate) async fn sql_at(
-    address: SocketAddr,
-    sql: &str,
-) -> Result<Option<String>, tokio_postgres::Error> {
+/// Connects as superuser at any address, is told that the server is ready, and leaves.
+pub(crate) async fn connect_at(address: SocketAddr) -> Result<(), tokio_postgres::Error> {
+    superuser(address).connect(NoTls).await.map(drop)
+}
+
+fn superuser(address: SocketAddr) -> tokio_postgres::Config {
     let mut config = tokio_postgres::Config::new();
     config
         .host(address.ip().to_string())
         .port(address.port())
         .user("postgres")
         .dbname("postgres");
-    let (client, connection) = config.connect(NoTls).await?;
+    config
+}
+
+/// Runs SQL as superuser at any address, also through a proxy.
+pub(crate) async fn sql_at(
+    address: SocketAddr,
+    sql: &str,
+) -> Result<Option<String>, tokio_postgres::Error> {
+    let (client, connection) = superuser(address).connect(NoTls).await?;
     let messages = tokio::select! {
         biased;
         messages = client.simple_query(sql) => messages?,

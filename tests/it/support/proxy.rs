@@ -1,5 +1,6 @@
 //! fairlead itself, inside the test's process.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,6 +10,8 @@ use fairlead::config::load::parse;
 use fairlead::config::secret::SecretReader;
 use fairlead::server::start::Server;
 use fairlead::upstream::cell::UpstreamCell;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::raw::Wire;
 use super::{LONG, eventually};
@@ -34,6 +37,49 @@ pub(crate) fn over(endpoints: &[SocketAddr], listener: &str, upstream: &str) -> 
          [upstreams.app]\nkind = \"http\"\nendpoints = [{}]\n{upstream}\n",
         endpoints.join(", ")
     )
+}
+
+/// The upstream `db` of this kind (`postgres`, `redis`) and a listener for every role: `write`,
+/// `read`, `any`, `read-now` (it does not hold) and `bytes` (plain TCP to the primary).
+pub(crate) fn session_upstream(
+    kind: &str,
+    endpoints: &[String],
+    hold: &str,
+    held_max: usize,
+) -> String {
+    let mut text = String::new();
+    let held = format!("hold = \"{hold}\"\nmax_held = {held_max}");
+    for (name, protocol, role, held) in [
+        ("write", kind, "primary", held.as_str()),
+        ("read", kind, "replica", &held),
+        ("any", kind, "any", &held),
+        ("read-now", kind, "replica", "hold = \"0s\""),
+        ("bytes", "tcp", "primary", &held),
+    ] {
+        writeln!(
+            text,
+            "[listeners.{name}]\nbind = [\"127.0.0.1:0\"]\nkind = \"{protocol}\"\nupstream = \"db\"\n\
+             role = \"{role}\"\n{held}"
+        )
+        .unwrap();
+    }
+    let endpoints: Vec<_> = endpoints
+        .iter()
+        .map(|endpoint| format!("{{ address = \"{endpoint}\" }}"))
+        .collect();
+    let probe = match kind {
+        "postgres" => "postgres = { user = \"postgres\", database = \"postgres\" }",
+        _ => "redis = {}",
+    };
+    writeln!(
+        text,
+        "[upstreams.db]\nkind = \"{kind}\"\nbalance = \"round_robin\"\nendpoints = [{}]\n\
+         health = {{ {probe}, interval = \"100ms\", timeout = \"1s\", rise = 1, fall = 2 }}\n\
+         [metrics]\nlisten = \"127.0.0.1:0\"",
+        endpoints.join(", ")
+    )
+    .unwrap();
+    text
 }
 
 /// A running fairlead. Its listeners bind port 0.
@@ -97,6 +143,17 @@ impl Proxy {
     /// The live picture of an upstream.
     pub(crate) fn upstream(&self, name: &str) -> Arc<UpstreamCell> {
         self.server.upstream(name).unwrap()
+    }
+
+    /// What `/metrics` says; the configuration must have it.
+    pub(crate) async fn metrics(&self) -> String {
+        let address = self.server.metrics_address().unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
     }
 
     /// Clients that wait for an endpoint of an upstream now.

@@ -1,0 +1,221 @@
+//! Which endpoint a listener's `role` leads to, and what happens when that is in doubt.
+
+use std::net::SocketAddr;
+
+use fairlead::model::event::EventKind;
+use fairlead::model::flags::Flag;
+
+use crate::redis::ask;
+use crate::support::postgres::sql_at;
+use crate::support::proxy::{Proxy, session_upstream};
+use crate::support::{LONG, PostgresServer, RedisServer, StopMode, eventually};
+
+const WHO: &str = "SELECT inet_server_port()";
+
+async fn who(at: SocketAddr) -> Option<String> {
+    sql_at(at, WHO).await.unwrap()
+}
+
+fn port_of(server: &PostgresServer) -> Option<String> {
+    Some(server.address().port().to_string())
+}
+
+/// Waits until an endpoint has this flag, and gives the words that go with it.
+async fn flagged(proxy: &Proxy, endpoint: &str, flag: Flag) -> String {
+    eventually(&format!("{endpoint} to be {flag:?}"), LONG, async || {
+        let snapshot = proxy.upstream("db").snapshot.load();
+        let mut views = snapshot.endpoints.iter();
+        let view = views.find(|view| view.endpoint.id.as_str() == endpoint)?;
+        view.flags
+            .has(flag)
+            .then(|| view.why.as_deref().unwrap_or_default().to_owned())
+    })
+    .await
+}
+
+/// The endpoints of the last event about a split brain.
+fn split_of(proxy: &Proxy) -> Option<Vec<String>> {
+    let events = proxy.server.journal().list();
+    events.iter().rev().find_map(|event| match &event.kind {
+        EventKind::SplitBrain { endpoints } => {
+            Some(endpoints.iter().map(ToString::to_string).collect())
+        }
+        _ => None,
+    })
+}
+
+async fn metric_is(proxy: &Proxy, line: &str) {
+    eventually(&format!("/metrics to say {line}"), LONG, async || {
+        let text = proxy.metrics().await;
+        text.lines().any(|seen| seen == line).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn listeners_of_every_role_and_plain_tcp_lead_where_they_say() {
+    let mut old = PostgresServer::primary().await;
+    let mut new = old.standby().await;
+    let endpoints = [old.endpoint(), new.endpoint()];
+    let proxy = Proxy::start(&session_upstream("postgres", &endpoints, "60s", 100)).await;
+    let [write, read, any, bytes] = ["write", "read", "any", "bytes"].map(|l| proxy.address(l));
+    proxy.led_by("db", Some(&old.endpoint())).await;
+    for _ in 0..5 {
+        assert_eq!(who(write).await, port_of(&old));
+        assert_eq!(who(bytes).await, port_of(&old));
+        assert_eq!(who(read).await, port_of(&new));
+    }
+    let mut seen = Vec::new();
+    eventually("both to be used", LONG, async || {
+        seen.push(who(any).await);
+        (seen.contains(&port_of(&old)) && seen.contains(&port_of(&new))).then_some(())
+    })
+    .await;
+
+    old.stop(StopMode::Fast);
+    proxy.led_by("db", None).await;
+    assert_eq!(who(any).await, port_of(&new));
+    assert_eq!(who(read).await, port_of(&new));
+    // Bytes of any kind are held as well, when they are asked to be.
+    let promotion = async {
+        eventually("clients to be held", LONG, async || {
+            (proxy.held("db") == 2).then_some(())
+        })
+        .await;
+        new.promote().await;
+    };
+    let (one, two, ()) = tokio::join!(who(bytes), who(write), promotion);
+    assert_eq!((one, two), (port_of(&new), port_of(&new)));
+    // Nobody is a replica now, and the primary is not taken for one.
+    let reader = sql_at(proxy.address("read-now"), WHO).await.unwrap_err();
+    let error = reader.as_db_error().expect("an answer of the protocol");
+    assert_eq!(error.code().code(), "57P03");
+    assert!(
+        error.message().starts_with("no replica for \"db\""),
+        "{error}"
+    );
+    new.stop(StopMode::Fast);
+}
+
+#[tokio::test]
+async fn beyond_the_greatest_number_of_held_clients_they_are_refused() {
+    let mut primary = PostgresServer::primary().await;
+    let endpoints = [primary.endpoint()];
+    let proxy = Proxy::start(&session_upstream("postgres", &endpoints, "60s", 1)).await;
+    let write = proxy.address("write");
+    proxy.led_by("db", Some(&primary.endpoint())).await;
+    primary.stop(StopMode::Immediate);
+    proxy.led_by("db", None).await;
+    let rest = async {
+        eventually("a client to be held", LONG, async || {
+            (proxy.held("db") == 1).then_some(())
+        })
+        .await;
+        let second = sql_at(write, WHO).await.unwrap_err();
+        let error = second.as_db_error().expect("an answer of the protocol");
+        assert_eq!(error.code().code(), "53300");
+        assert_eq!(proxy.held("db"), 1);
+        primary.restart().await;
+    };
+    let (first, ()) = tokio::join!(sql_at(write, WHO), rest);
+    assert_eq!(first.unwrap(), Some(write_port(&endpoints[0])));
+    assert_eq!(proxy.held("db"), 0);
+}
+
+fn write_port(endpoint: &str) -> String {
+    endpoint.rsplit(':').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn two_copies_of_one_postgres_are_a_split_brain_until_one_gives_way() {
+    let mut one = PostgresServer::primary().await;
+    let mut two = one.twin().await;
+    let endpoints = [one.endpoint(), two.endpoint()];
+    let proxy = Proxy::start(&session_upstream("postgres", &endpoints, "1500ms", 100)).await;
+    for endpoint in &endpoints {
+        let why = flagged(&proxy, endpoint, Flag::SplitBrain).await;
+        assert!(why.ends_with("claim to be primary on timeline 1"), "{why}");
+    }
+    assert_eq!(proxy.primary("db"), None);
+    metric_is(&proxy, "fairlead_upstream_split_brain{upstream=\"db\"} 1").await;
+    metric_is(&proxy, "fairlead_upstream_has_primary{upstream=\"db\"} 0").await;
+    let mut split = split_of(&proxy).unwrap();
+    split.sort();
+    let mut both = endpoints.clone();
+    both.sort();
+    assert_eq!(split, both);
+
+    let held = eventually("a client to be held", LONG, async || {
+        (proxy.held("db") == 1).then_some(())
+    });
+    let (refused, ()) = tokio::join!(sql_at(proxy.address("write"), WHO), held);
+    let refused = refused.unwrap_err();
+    let error = refused.as_db_error().expect("an answer of the protocol");
+    assert_eq!(error.code().code(), "57P03");
+    for words in ["no primary for \"db\"", "split_brain", "on timeline 1"] {
+        assert!(error.message().contains(words), "{error}");
+    }
+
+    two.stop(StopMode::Fast);
+    proxy.led_by("db", Some(&one.endpoint())).await;
+    assert_eq!(who(proxy.address("write")).await, port_of(&one));
+    metric_is(&proxy, "fairlead_upstream_split_brain{upstream=\"db\"} 0").await;
+    assert_eq!(split_of(&proxy), Some(Vec::new()));
+
+    // Back as primary it is one too many again; as a standby it is welcome.
+    two.restart().await;
+    proxy.led_by("db", None).await;
+    two.stop(StopMode::Fast);
+    two.restart_as_standby().await;
+    proxy.led_by("db", Some(&one.endpoint())).await;
+    assert_eq!(who(proxy.address("write")).await, port_of(&one));
+    assert_eq!(who(proxy.address("read")).await, port_of(&two));
+    one.stop(StopMode::Fast);
+}
+
+#[tokio::test]
+async fn a_standby_of_another_system_is_foreign() {
+    let primary = PostgresServer::primary().await;
+    let mut stranger = PostgresServer::primary().await;
+    stranger.stop(StopMode::Fast);
+    stranger.restart_as_standby().await;
+    let endpoints = [primary.endpoint(), stranger.endpoint()];
+    let proxy = Proxy::start(&session_upstream("postgres", &endpoints, "60s", 100)).await;
+    let why = flagged(&proxy, &stranger.endpoint(), Flag::ForeignLineage).await;
+    assert!(why.starts_with("its system identifier is "), "{why}");
+    proxy.led_by("db", Some(&primary.endpoint())).await;
+    for _ in 0..5 {
+        assert_eq!(who(proxy.address("any")).await, port_of(&primary));
+    }
+    assert!(sql_at(proxy.address("read-now"), WHO).await.is_err());
+}
+
+#[tokio::test]
+async fn two_strange_redis_primaries_are_a_split_brain_until_one_goes() {
+    let one = RedisServer::start().await;
+    let mut two = RedisServer::start().await;
+    let endpoints = [one.endpoint(), two.endpoint()];
+    let proxy = Proxy::start(&session_upstream("redis", &endpoints, "1500ms", 100)).await;
+    for endpoint in &endpoints {
+        flagged(&proxy, endpoint, Flag::SplitBrain).await;
+    }
+    assert_eq!(proxy.primary("db"), None);
+    metric_is(&proxy, "fairlead_upstream_split_brain{upstream=\"db\"} 1").await;
+    assert_eq!(split_of(&proxy).unwrap().len(), 2);
+    let write = proxy.address("write");
+    let line = ask(write, "SET a 1").await.expect("an answer");
+    assert!(
+        line.starts_with("-LOADING no primary for \"db\" (waited 2 s; ")
+            && line.contains("split_brain"),
+        "{line}"
+    );
+
+    two.kill();
+    proxy.led_by("db", Some(&one.endpoint())).await;
+    assert_eq!(ask(write, "SET a 1").await.as_deref(), Some("+OK"));
+    assert_eq!(one.command(&["GET", "a"]).await.text(), Some("1"));
+    // Back, it is of a history nobody knows, and the verified primary stays.
+    two.restart().await;
+    flagged(&proxy, &two.endpoint(), Flag::UnknownLineage).await;
+    assert_eq!(proxy.primary("db"), Some(one.endpoint()));
+}
