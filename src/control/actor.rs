@@ -6,11 +6,10 @@
 //! machine starts from the configuration, until every endpoint has been asked once.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::base::bell::Bells;
@@ -18,18 +17,19 @@ use crate::base::rng::Rng;
 use crate::base::task::Tasks;
 use crate::base::time::{self, Time};
 use crate::config::default;
-use crate::config::upstream::{Health, Upstream};
+use crate::config::upstream::Upstream;
 use crate::control::journal::Journal;
 use crate::control::lookup;
+use crate::control::probing::RunningProbe;
 use crate::io::net::resolve::Resolver;
-use crate::io::probe::{self, Report, Rhythm};
+use crate::io::probe::Report;
 use crate::model::address::Address;
 use crate::model::event::EventKind;
 use crate::model::name::Name;
 use crate::telemetry::handles::UpstreamCounts;
 use crate::upstream::cell::{Kick, UpstreamCell};
 use crate::upstream::effect::{Effect, StateEvent};
-use crate::upstream::endpoint::{Endpoint, RetireReason, Verdicts};
+use crate::upstream::endpoint::RetireReason;
 use crate::upstream::snapshot::Snapshot;
 use crate::upstream::state::UpstreamState;
 
@@ -145,52 +145,44 @@ struct Inbox {
 }
 
 /// Where the actor's own tasks report to.
-struct ToSelf {
-    reports: mpsc::Sender<Report>,
+pub(super) struct ToSelf {
+    pub(super) reports: mpsc::Sender<Report>,
     lookups: mpsc::Sender<StateEvent>,
 }
 
-struct Actor {
-    cell: Arc<UpstreamCell>,
-    surroundings: Surroundings,
-    counts: Arc<UpstreamCounts>,
-    config: Arc<Upstream>,
-    state: UpstreamState,
-    probes: HashMap<Name, RunningProbe>,
-    /// The next event is taken after a pause.
-    has_panicked: bool,
-    /// Only after a panic of the machine, and not for long.
-    resuming: Option<Resuming>,
-    /// Tasks that keep the addresses of named endpoints fresh.
-    lookups: HashMap<Name, Ending>,
-    rng: Rng,
-    runs: u64,
-    to_self: ToSelf,
-}
-
-/// A machine has begun anew and does not know everybody yet: its pictures are held back.
-#[derive(Default)]
-struct Resuming {
-    /// Endpoints whose first report is waited for; it comes within the time-out of their probe.
-    unheard: HashSet<Name>,
-    newest: Option<Box<Snapshot>>,
-}
-
-/// The probe of one endpoint.
-struct RunningProbe {
-    endpoint: Arc<Endpoint>,
-    run: u64,
-    kick: Arc<Notify>,
-    _task: Ending,
-}
-
 /// A task that ends when this is dropped.
-struct Ending(AbortHandle);
+pub(super) struct Ending(pub(super) AbortHandle);
 
 impl Drop for Ending {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+pub(super) struct Actor {
+    cell: Arc<UpstreamCell>,
+    pub(super) surroundings: Surroundings,
+    counts: Arc<UpstreamCounts>,
+    config: Arc<Upstream>,
+    state: UpstreamState,
+    pub(super) probes: HashMap<Name, RunningProbe>,
+    /// The next event is taken after a pause.
+    has_panicked: bool,
+    /// Only after a panic of the machine, and not for long.
+    pub(super) resuming: Option<Resuming>,
+    /// Tasks that keep the addresses of named endpoints fresh.
+    lookups: HashMap<Name, Ending>,
+    pub(super) rng: Rng,
+    pub(super) runs: u64,
+    pub(super) to_self: ToSelf,
+}
+
+/// A machine has begun anew and does not know everybody yet: its pictures are held back.
+#[derive(Default)]
+pub(super) struct Resuming {
+    /// Endpoints whose first report is waited for; it comes within the time-out of their probe.
+    pub(super) unheard: HashSet<Name>,
+    newest: Option<Box<Snapshot>>,
 }
 
 impl Actor {
@@ -221,46 +213,7 @@ impl Actor {
         self.look_up_names();
     }
 
-    /// Publishes what the probe said, then lets the machine conclude from it.
-    fn hear(&mut self, report: Report) {
-        let Report {
-            endpoint,
-            run,
-            verdict,
-        } = report;
-        let Some(probe) = self.probes.get(&endpoint).filter(|probe| probe.run == run) else {
-            return;
-        };
-        let counts = &probe.endpoint.counts;
-        let count = if verdict.result.is_ok() {
-            &counts.probes_passed
-        } else {
-            &counts.probes_failed
-        };
-        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let known = probe.endpoint.verdicts.load();
-        let evidence_at = if verdict.result.is_ok() {
-            Some(verdict.asked_at)
-        } else {
-            known.evidence_at
-        };
-        probe.endpoint.verdicts.publish(Verdicts {
-            last: Some(verdict.clone()),
-            evidence_at,
-        });
-        if let Some(resuming) = &mut self.resuming {
-            resuming.unheard.remove(&endpoint);
-        }
-        self.apply(StateEvent::Verdict { endpoint, verdict });
-    }
-
-    fn kick(&self, kick: &Kick) {
-        if let Some(probe) = self.probes.get(&kick.endpoint) {
-            probe.kick.notify_one();
-        }
-    }
-
-    fn apply(&mut self, event: StateEvent) {
+    pub(super) fn apply(&mut self, event: StateEvent) {
         self.decide(|state, now| state.apply(event, now));
     }
 
@@ -367,31 +320,6 @@ impl Actor {
         }
     }
 
-    fn start_probe(&mut self, endpoint: Arc<Endpoint>, socket: SocketAddr, health: &Health) {
-        self.runs += 1;
-        let kick = Arc::new(Notify::new());
-        let rhythm = Rhythm {
-            interval: health.interval,
-            timeout: health.timeout,
-            rng: Rng::seeded(self.rng.bits()),
-            kick: Arc::clone(&kick),
-        };
-        let probe = probe::build(&health.probe, socket, &endpoint.id);
-        let reports = self.to_self.reports.clone();
-        let running = probe::run(probe, rhythm, (endpoint.id.clone(), self.runs), reports);
-        let task = Ending(self.surroundings.tasks.spawn(running).abort_handle());
-        let id = endpoint.id.clone();
-        self.probes.insert(
-            id,
-            RunningProbe {
-                endpoint,
-                run: self.runs,
-                kick,
-                _task: task,
-            },
-        );
-    }
-
     /// Keeps the addresses of endpoints with host names fresh, for as long as they are configured.
     fn look_up_names(&mut self) {
         let named: HashMap<Name, Address> = self
@@ -430,10 +358,11 @@ impl Actor {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     use super::*;
-    use crate::config::upstream::{Balance, Endpoint, Probe, UpstreamKind};
+    use crate::config::upstream::{Balance, Endpoint, Health, Probe, UpstreamKind};
 
     fn upstream(address: SocketAddr) -> Upstream {
         let second = Duration::from_secs(1);
