@@ -16,7 +16,7 @@ use crate::model::failure::FailureKind;
 use crate::proxy::connection::{ConnInfo, serve};
 use crate::proxy::listener::{Admitted, ListenerCell, LocalListener};
 use crate::proxy::worker::Worker;
-use crate::server::threads::{Command, Workers};
+use crate::server::threads::{Command, OfWorker, Workers};
 use crate::telemetry::handles::ListenerCounts;
 
 /// When descriptors run out, accepting pauses this long instead of spinning.
@@ -79,6 +79,7 @@ struct Inside {
     counts: Arc<ListenerCounts>,
     /// The places it takes; `None` when it is turned away.
     places: Option<(Entered, Admitted)>,
+    _of_worker: OfWorker,
 }
 
 impl Drop for Inside {
@@ -87,7 +88,6 @@ impl Drop for Inside {
             let turned_away = &self.gate.turned_away;
             turned_away.set(turned_away.get().saturating_sub(1));
         }
-        self.gate.connections.fetch_sub(1, Ordering::Relaxed);
         self.counts.of(self.gate.worker.index).closed();
     }
 }
@@ -99,6 +99,7 @@ impl Gate {
         stream: TcpStream,
         client: SocketAddr,
         listener: Rc<LocalListener>,
+        of_worker: OfWorker,
     ) {
         let places = self.admission.enter().zip(listener.cell.admit());
         let is_admitted = places.is_some();
@@ -113,11 +114,11 @@ impl Gate {
             }
             self.turned_away.set(self.turned_away.get() + 1);
         }
-        self.connections.fetch_add(1, Ordering::Relaxed);
         let inside = Inside {
             gate: Rc::clone(self),
             counts,
             places,
+            _of_worker: of_worker,
         };
         let info = ConnInfo {
             client,
@@ -136,7 +137,10 @@ impl Gate {
 pub async fn accept_here(socket: TcpListener, listener: Rc<LocalListener>, gate: Rc<Gate>) {
     loop {
         match socket.accept().await {
-            Ok((stream, client)) => gate.serve(stream, client, Rc::clone(&listener)),
+            Ok((stream, client)) => {
+                let of_worker = OfWorker::new(&gate.connections);
+                gate.serve(stream, client, Rc::clone(&listener), of_worker);
+            }
             Err(error) => pause_after(&error, &listener.cell).await,
         }
     }
@@ -151,14 +155,17 @@ pub async fn accept_balanced(
     loop {
         match socket.accept().await {
             Ok((stream, client)) => {
-                if let Ok(stream) = stream.into_std() {
+                if let (Ok(stream), Some((worker, counted))) =
+                    (stream.into_std(), workers.take_place())
+                {
                     let listener = Arc::clone(&listener);
                     let command = Command::Serve {
                         stream,
                         client,
                         listener,
+                        counted,
                     };
-                    workers.tell(workers.least_loaded(), command).await;
+                    workers.tell(worker, command).await;
                 }
             }
             Err(error) => pause_after(&error, &listener).await,

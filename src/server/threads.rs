@@ -46,6 +46,8 @@ pub enum Command {
         client: SocketAddr,
         /// Where it came in.
         listener: Arc<ListenerCell>,
+        /// Counted from now on: the worker may be long in getting to it.
+        counted: OfWorker,
     },
     /// Close the socket that was given with this id.
     StopListening(SocketId),
@@ -53,6 +55,24 @@ pub enum Command {
     Drain(DrainPhase),
     /// End the thread once all connections have ended.
     Stop,
+}
+
+/// One connection of a worker, counted until dropped.
+#[derive(Debug)]
+pub struct OfWorker(Arc<AtomicUsize>);
+
+impl OfWorker {
+    /// One more.
+    pub fn new(connections: &Arc<AtomicUsize>) -> OfWorker {
+        connections.fetch_add(1, Ordering::Relaxed);
+        OfWorker(Arc::clone(connections))
+    }
+}
+
+impl Drop for OfWorker {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// All workers, as the rest of the process sees them.
@@ -141,16 +161,14 @@ impl Workers {
         }
     }
 
-    /// The worker with the fewest connections.
-    pub fn least_loaded(&self) -> usize {
-        let loads = self
-            .handles
-            .iter()
-            .map(|handle| handle.connections.load(Ordering::Relaxed));
+    /// A place at the worker with the fewest connections, and which worker that is. It is taken at
+    /// once, so that a burst spreads before any worker has looked.
+    pub fn take_place(&self) -> Option<(usize, OfWorker)> {
+        let loads = self.handles.iter().map(|handle| &handle.connections);
         loads
             .enumerate()
-            .min_by_key(|(_, load)| *load)
-            .map_or(0, |(index, _)| index)
+            .min_by_key(|(_, load)| load.load(Ordering::Relaxed))
+            .map(|(index, load)| (index, OfWorker::new(load)))
     }
 
     /// Client connections of all workers.
@@ -223,9 +241,8 @@ impl WorkerThread {
                     stream,
                     client,
                     listener,
-                } => {
-                    listeners.serve(stream, client, &listener);
-                }
+                    counted,
+                } => listeners.serve(stream, client, &listener, counted),
                 Command::StopListening(id) => listeners.stop(id),
                 Command::Drain(phase) => {
                     worker.alarms.drain(phase);
@@ -235,6 +252,9 @@ impl WorkerThread {
             }
         }
         listeners.stop_all();
+        // Connections still in the queue count, too.
+        self.inbox.close();
+        while self.inbox.try_recv().is_ok() {}
         while self.connections.load(Ordering::Relaxed) > 0 {
             // The sweep that ends the last connections runs at this rhythm, too.
             tokio::time::sleep(crate::proxy::alarm::SWEEP_INTERVAL).await;
@@ -275,11 +295,17 @@ impl LocalListeners {
         }
     }
 
-    fn serve(&mut self, stream: std::net::TcpStream, client: SocketAddr, cell: &Arc<ListenerCell>) {
+    fn serve(
+        &mut self,
+        stream: std::net::TcpStream,
+        client: SocketAddr,
+        cell: &Arc<ListenerCell>,
+        counted: OfWorker,
+    ) {
         match tokio::net::TcpStream::from_std(stream) {
             Ok(stream) => {
                 let listener = self.view(cell);
-                self.gate.serve(stream, client, listener);
+                self.gate.serve(stream, client, listener, counted);
             }
             Err(error) => tracing::debug!(listener = %cell.name, %error, "connection lost"),
         }
@@ -295,5 +321,25 @@ impl LocalListeners {
         self.acceptors
             .drain()
             .for_each(|(_, acceptor)| acceptor.abort());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_spreads_before_any_worker_has_looked() {
+        let tasks = Tasks::default();
+        let admission = Arc::new(Admission::new(1));
+        let access_log = AccessLog::new(Arc::default());
+        let workers = Workers::start(3, tasks, &admission, &access_log).unwrap();
+        let places: Vec<_> = (0..6).filter_map(|_| workers.take_place()).collect();
+        let mut taken: Vec<_> = places.iter().map(|(worker, _)| *worker).collect();
+        taken.sort_unstable();
+        assert_eq!(taken, [0, 0, 1, 1, 2, 2]);
+        assert_eq!(workers.connections(), 6);
+        drop(places);
+        assert_eq!(workers.connections(), 0);
     }
 }
