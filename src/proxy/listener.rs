@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::base::published::{Published, Reader};
-use crate::config::listener::Listener;
+use crate::config::listener::{Listener, Protocol};
 use crate::config::route::Route;
 use crate::model::name::Name;
 use crate::policy::route::RouteTable;
@@ -189,6 +189,12 @@ impl LocalTable {
             routes: routes.collect(),
             picture: Arc::clone(picture),
         }
+    }
+
+    /// Whether the listener speaks HTTP now. A reload may have made it one for sessions, whose only
+    /// route is none for requests.
+    pub fn is_http(&self) -> bool {
+        matches!(self.picture.config.protocol, Protocol::Http(_))
     }
 
     /// The route that takes a request.

@@ -119,6 +119,9 @@ async fn answer(
         return last_hop(client, &head, received, started_at, worker, listener).await;
     }
     let table = listener.table(worker);
+    if !table.is_http() {
+        return Next::Abort;
+    }
     let path = head.path(received.bytes());
     let Some(route) = table.find(head.host.of(received.bytes()), path).cloned() else {
         return no_route(client, &head, received, started_at, worker, listener).await;

@@ -4,6 +4,7 @@
 mod abuse;
 mod balance;
 mod body;
+mod change;
 mod forwarding;
 mod retry;
 mod timeouts;
