@@ -255,6 +255,8 @@ impl WorkerThread {
         // Connections still in the queue count, too.
         self.inbox.close();
         while self.inbox.try_recv().is_ok() {}
+        // Also when nobody said so: whoever could is gone.
+        worker.alarms.drain(DrainPhase::Ending);
         while self.connections.load(Ordering::Relaxed) > 0 {
             // The sweep that ends the last connections runs at this rhythm, too.
             tokio::time::sleep(crate::proxy::alarm::SWEEP_INTERVAL).await;

@@ -19,3 +19,13 @@ async fn a_connection_of_a_listener_that_speaks_something_else_now_ends_unserved
     assert_eq!(raw.answers(), 0);
     assert_eq!(proxy.client().await.ask(GET).await.text(), "b");
 }
+
+#[tokio::test]
+async fn dropping_it_ends_the_connections_that_are_open() {
+    let origin = Origin::start("a").await;
+    let proxy = Proxy::over(&[origin.address]).await;
+    let mut client = proxy.client().await;
+    assert_eq!(client.ask(GET).await.text(), "a");
+    drop(proxy);
+    assert!(!client.has_more().await);
+}
