@@ -1,6 +1,8 @@
 //! A client connection, from the moment it was accepted: which protocol serves it.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use tokio::net::TcpStream;
@@ -8,7 +10,8 @@ use tokio::net::TcpStream;
 use crate::base::time::Time;
 use crate::config::listener::Protocol;
 use crate::config::upstream::UpstreamKind;
-use crate::proxy::listener::LocalListener;
+use crate::proxy::http::client::{Client, Times};
+use crate::proxy::listener::{LocalListener, LocalTable};
 use crate::proxy::tcp::session::{Asked, Beginning, Session};
 use crate::proxy::tcp::trial::{Manner, OPAQUE};
 use crate::proxy::worker::{LocalUpstream, Worker};
@@ -26,50 +29,69 @@ pub struct ConnInfo {
 }
 
 /// Serves a connection to its end.
-pub async fn serve(
+///
+/// Each kind of connection is boxed by itself: a task is as large as the largest of its branches,
+/// and an idle HTTP connection should not pay for what it is not.
+pub fn serve(
     stream: TcpStream,
     info: ConnInfo,
     worker: Rc<Worker>,
     listener: Rc<LocalListener>,
-) {
+) -> Pin<Box<dyn Future<Output = ()>>> {
     let table = listener.table(&worker);
     match &table.picture.config.protocol {
-        Protocol::Http(_) if !info.is_admitted => {
+        Protocol::Http(_) if !info.is_admitted => Box::pin(async move {
             http::serve::turn_away(stream, info.client, &worker, &listener).await;
-        }
+        }),
         Protocol::Http(settings) => {
-            http::serve::serve(stream, info.client, settings, &worker, &listener).await;
+            let times = Times::of(settings);
+            let client = Client::new(stream, info.client, &worker);
+            Box::pin(http::serve::serve(client, times, worker, listener))
         }
-        Protocol::Tcp(settings) | Protocol::Postgres(settings) | Protocol::Redis(settings) => {
-            let Some(route) = table.routes.first() else {
-                return;
-            };
-            let asked = Asked {
-                worker: &worker,
-                upstream: &route.upstream,
-                counts: route.upstream_counts.of(worker.index),
-                listener: listener.cell.counts.of(worker.index),
-                settings,
-            };
-            let session = Session::new(stream, asked);
-            let is_admitted = info.is_admitted;
-            let beginning: Beginning<'_> = match &table.picture.config.protocol {
-                Protocol::Postgres(_) => Box::pin(postgres::session::begin(
-                    session,
-                    info.accepted_at,
-                    is_admitted,
-                )),
-                Protocol::Redis(_) => Box::pin(redis::session::begin(session, is_admitted)),
-                _ => Box::pin(tcp::session::begin(
-                    session,
-                    manner(&route.upstream),
-                    is_admitted,
-                )),
-            };
-            let end = tcp::session::serve(beginning).await;
-            tcp::record::record(end, info, &worker, &listener, route);
+        Protocol::Tcp(_) | Protocol::Postgres(_) | Protocol::Redis(_) => {
+            Box::pin(serve_session(stream, info, table, worker, listener))
         }
     }
+}
+
+/// Serves a session of a `tcp`, `postgres` or `redis` listener.
+async fn serve_session(
+    stream: TcpStream,
+    info: ConnInfo,
+    table: Rc<LocalTable>,
+    worker: Rc<Worker>,
+    listener: Rc<LocalListener>,
+) {
+    let protocol = &table.picture.config.protocol;
+    let (
+        Protocol::Tcp(settings) | Protocol::Postgres(settings) | Protocol::Redis(settings),
+        Some(route),
+    ) = (protocol, table.routes.first())
+    else {
+        return;
+    };
+    let asked = Asked {
+        worker: &worker,
+        upstream: &route.upstream,
+        counts: route.upstream_counts.of(worker.index),
+        listener: listener.cell.counts.of(worker.index),
+        settings,
+    };
+    let session = Session::new(stream, asked);
+    let is_admitted = info.is_admitted;
+    let beginning: Beginning<'_> = match protocol {
+        Protocol::Postgres(_) => {
+            let accepted_at = info.accepted_at;
+            Box::pin(postgres::session::begin(session, accepted_at, is_admitted))
+        }
+        Protocol::Redis(_) => Box::pin(redis::session::begin(session, is_admitted)),
+        _ => {
+            let manner = manner(&route.upstream);
+            Box::pin(tcp::session::begin(session, manner, is_admitted))
+        }
+    };
+    let end = tcp::session::serve(beginning).await;
+    tcp::record::record(end, info, &worker, &listener, route);
 }
 
 /// How sessions of a `tcp` listener begin: in clear as its upstream's protocol does, or in a way

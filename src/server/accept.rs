@@ -126,8 +126,9 @@ impl Gate {
             is_admitted,
         };
         let worker = Rc::clone(&self.worker);
+        let served = serve(stream, info, worker, listener);
         self.worker.tasks.spawn_local(async move {
-            serve(stream, info, worker, listener).await;
+            served.await;
             drop(inside);
         });
     }

@@ -12,6 +12,7 @@ use crate::model::failure::FailureKind;
 use crate::proxy::alarm::{Alarm, Rung};
 use crate::proxy::http::h1::head::{HeadError, Progress};
 use crate::proxy::http::h1::request::RequestHead;
+use crate::proxy::http::text::ClientIp;
 use crate::proxy::http::wire::{self, Received, Stop};
 use crate::proxy::worker::Worker;
 
@@ -22,10 +23,33 @@ pub struct Client {
     pub stream: TcpStream,
     /// The other end.
     pub address: SocketAddr,
+    /// Its IP address as a text.
+    pub ip: ClientIp,
     /// Rings for both sides of this connection.
     pub alarm: Alarm,
-    /// Bytes that came in behind the last request: the next one, pipelined.
+    /// Bytes that were read behind the head of the current request: its body, or the next request.
     pub ahead: Option<Received>,
+    /// The next request, or its beginning, while the current one waits for its answer.
+    pipelined: Option<Box<[u8]>>,
+}
+
+/// How long the parts of a connection's life may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// From the first byte of a request head to its end.
+    pub request_head: Duration,
+    /// An open connection without a request.
+    pub keepalive: Duration,
+}
+
+impl Times {
+    /// Those of a listener.
+    pub fn of(settings: &HttpListener) -> Times {
+        Times {
+            request_head: settings.request_head_timeout,
+            keepalive: settings.keepalive_timeout,
+        }
+    }
 }
 
 /// Why there is no next request.
@@ -40,6 +64,32 @@ pub enum NoRequest {
 }
 
 impl Client {
+    /// A connection that was just accepted.
+    pub fn new(stream: TcpStream, address: SocketAddr, worker: &Worker) -> Client {
+        Client {
+            stream,
+            address,
+            ip: ClientIp::of(address),
+            alarm: worker.alarms.register(),
+            ahead: None,
+            pipelined: None,
+        }
+    }
+
+    /// Puts the next request aside while the current one waits for its answer. A copy of just its
+    /// bytes: the buffer they came in is large, and others need it.
+    pub fn put_aside(&mut self) {
+        let ahead = self.ahead.take();
+        self.pipelined = ahead.map(|ahead| Box::from(ahead.bytes()));
+    }
+
+    /// The socket, the address, the alarm, and the bytes that were read ahead: for a tunnel.
+    pub fn into_parts(self) -> (TcpStream, SocketAddr, Alarm, Box<[u8]>) {
+        let ahead = self.ahead.map(|ahead| Box::from(ahead.bytes()));
+        let first = self.pipelined.or(ahead).unwrap_or_default();
+        (self.stream, self.address, self.alarm, first)
+    }
+
     /// Waits for the first bytes of the next request. Until they come the connection is idle and
     /// owns no buffer. `None`: the client has nothing more to ask, was idle for too long, or the
     /// process drains.
@@ -50,6 +100,9 @@ impl Client {
     ) -> Option<Received> {
         if let Some(ahead) = self.ahead.take() {
             return Some(ahead);
+        }
+        if let Some(pipelined) = self.pipelined.take() {
+            return Some(Received::copy_of(&pipelined, &worker.buffers));
         }
         self.alarm.set_deadline(worker.recently().after(idle_for));
         self.alarm.set_idle(true);
@@ -68,7 +121,7 @@ impl Client {
         &mut self,
         head: &mut RequestHead,
         received: &mut Received,
-        settings: &HttpListener,
+        times: Times,
         worker: &Rc<Worker>,
     ) -> Result<(), NoRequest> {
         head.reset();
@@ -80,7 +133,7 @@ impl Client {
                 Err(error) => return Err(NoRequest::Refused(error)),
             }
             if !is_deadline_set {
-                let deadline = worker.recently().after(settings.request_head_timeout);
+                let deadline = worker.recently().after(times.request_head);
                 self.alarm.set_deadline(deadline);
                 is_deadline_set = true;
             }
@@ -112,7 +165,7 @@ impl Client {
         use tokio::io::AsyncWriteExt;
         self.alarm
             .set_deadline(worker.recently().after(default::LINGER_TIMEOUT));
-        drop(self.ahead.take());
+        (self.ahead, self.pipelined) = (None, None);
         if self.stream.shutdown().await.is_err() {
             return;
         }

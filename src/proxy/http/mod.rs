@@ -1,12 +1,14 @@
 //! HTTP: our own HTTP/1 wire path.
 //!
-//! Read `serve` (one client connection), then `exchange` (one request), `forward` (its attempts)
+//! Read `serve` (one client connection), then `exchange` (one request), `forward` (its attempts;
+//! `duplex` while a body is arriving)
 //! and `respond` (the way back). `h1` is the codec, `headers` writes heads as they are sent on,
 //! `reply` makes answers of our own, `wire` reads and writes under an alarm.
 
 pub mod attempt;
 pub mod body;
 pub mod client;
+pub mod duplex;
 pub mod exchange;
 pub mod forward;
 pub mod h1;

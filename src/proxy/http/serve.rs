@@ -6,15 +6,13 @@ use std::rc::Rc;
 use tokio::net::TcpStream;
 
 use crate::base::time;
-use crate::config::listener::HttpListener;
 use crate::model::failure::FailureKind;
 use crate::proxy::error::Side;
-use crate::proxy::http::client::{Client, NoRequest};
+use crate::proxy::http::client::{Client, NoRequest, Times};
 use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::forward::{Forwarded, forward, keep_unread};
 use crate::proxy::http::record::{Ending, record};
 use crate::proxy::http::refuse::{apologise, last_hop, no_route, refuse};
-use crate::proxy::http::text::ClientIp;
 use crate::proxy::http::upgrade::{Tunnel, tunnel};
 use crate::proxy::http::wire::Received;
 use crate::proxy::listener::LocalListener;
@@ -36,33 +34,24 @@ pub enum Next {
 
 /// Serves a connection until one side has enough.
 pub async fn serve(
-    stream: TcpStream,
-    address: SocketAddr,
-    settings: &HttpListener,
-    worker: &Rc<Worker>,
-    listener: &Rc<LocalListener>,
+    mut client: Client,
+    times: Times,
+    worker: Rc<Worker>,
+    listener: Rc<LocalListener>,
 ) {
-    if stream.set_nodelay(true).is_err() {
+    if client.stream.set_nodelay(true).is_err() {
         return;
     }
-    let alarm = worker.alarms.register();
-    let mut client = Client {
-        stream,
-        address,
-        alarm,
-        ahead: None,
-    };
-    let client_ip = ClientIp::of(address);
-    let mut idle_for = settings.request_head_timeout;
-    while let Some(received) = client.first_bytes(idle_for, worker).await {
+    let mut idle_for = times.request_head;
+    while let Some(received) = client.first_bytes(idle_for, &worker).await {
         // Boxed, so that an idle connection keeps only what idling needs.
-        let exchange = answer(&mut client, received, client_ip, settings, worker, listener);
+        let exchange = answer(&mut client, received, times, &worker, &listener);
         match Box::pin(exchange).await {
             Next::Request if listener.cell.is_removed() => return,
-            Next::Request => idle_for = settings.keepalive_timeout,
-            Next::Close => return Box::pin(client.close(worker)).await,
+            Next::Request => idle_for = times.keepalive,
+            Next::Close => return Box::pin(client.close(&worker)).await,
             Next::Tunnel(opened) => {
-                return Box::pin(tunnel(client, *opened, worker, listener)).await;
+                return Box::pin(tunnel(client, *opened, &worker, &listener)).await;
             }
             Next::Abort => return,
         }
@@ -77,13 +66,7 @@ pub async fn turn_away(
     worker: &Rc<Worker>,
     listener: &Rc<LocalListener>,
 ) {
-    let alarm = worker.alarms.register();
-    let mut client = Client {
-        stream,
-        address,
-        alarm,
-        ahead: None,
-    };
+    let mut client = Client::new(stream, address, worker);
     let kind = FailureKind::MaxConnections;
     if let Next::Close = refuse(&mut client, kind, None, worker, listener).await {
         client.close(worker).await;
@@ -94,14 +77,13 @@ pub async fn turn_away(
 async fn answer(
     client: &mut Client,
     mut received: Received,
-    client_ip: ClientIp,
-    settings: &HttpListener,
+    times: Times,
     worker: &Rc<Worker>,
     listener: &Rc<LocalListener>,
 ) -> Next {
     let mut head = worker.heads.lend_request();
     match client
-        .read_head(&mut head, &mut received, settings, worker)
+        .read_head(&mut head, &mut received, times, worker)
         .await
     {
         Ok(()) => {}
@@ -128,9 +110,12 @@ async fn answer(
     };
     drop(table);
     route.counts.of(worker.index).begun();
-    let exchange = Exchange::begin(&head, &mut received, started_at, route, client_ip, worker);
+    let exchange = Exchange::begin(&head, &mut received, started_at, route, client.ip, worker);
     drop(head);
     client.ahead = keep_unread(received);
+    if exchange.is_whole() {
+        client.put_aside();
+    }
     match forward(client, &exchange, worker).await {
         Ok(forwarded) => finish(client, exchange, forwarded, worker, listener),
         Err(failed) => apologise(client, exchange, &failed, worker, listener).await,

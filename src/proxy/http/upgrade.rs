@@ -56,16 +56,8 @@ pub async fn tunnel(
         let sent = wire::send(&mut client.stream, &client.alarm, parts).await;
         reason = sent.err().map(client_failure);
     }
-    let Client {
-        stream,
-        address,
-        alarm,
-        ahead,
-    } = client;
+    let (stream, address, alarm, first) = client.into_parts();
     if reason.is_none() {
-        let first = ahead
-            .map(|early| Box::from(early.bytes()))
-            .unwrap_or_default();
         let relay = Relay::new(stream, opened.upstream, first, Rc::clone(&worker.relays));
         let (end, why) = relay_until(relay, &alarm, idle, worker).await;
         opened.received += end.client_bytes;

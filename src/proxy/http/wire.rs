@@ -40,6 +40,19 @@ pub struct Received {
 }
 
 impl Received {
+    /// A buffer that holds these bytes as if they had just been read; more than fit are cut off,
+    /// which does not happen to bytes that came out of such a buffer.
+    pub fn copy_of(bytes: &[u8], buffers: &Rc<Buffers>) -> Received {
+        let mut buffer = buffers.lend_large();
+        let end = ROOM_BEFORE + bytes.len().min(buffer.len() - ROOM_BEFORE);
+        let place = buffer.get_mut(ROOM_BEFORE..end).unwrap_or_default();
+        place.copy_from_slice(bytes.get(..place.len()).unwrap_or_default());
+        Received {
+            buffer,
+            unread: ROOM_BEFORE..end,
+        }
+    }
+
     /// The unread bytes.
     pub fn bytes(&self) -> &[u8] {
         self.buffer.get(self.unread.clone()).unwrap_or_default()
