@@ -165,6 +165,9 @@ pub const ROLE_PROBE_FALL: u32 = 2;
 pub const PROBE_JITTER: f64 = 0.1;
 /// The least time between two probes of an endpoint, however often it is kicked.
 pub const PROBE_KICK_GAP: Duration = Duration::from_millis(100);
+/// The least time between two probes while a primary is hunted, over a connection that is open
+/// already: a promotion is then seen about 5 ms after it happened.
+pub const PROBE_HUNT_GAP: Duration = Duration::from_millis(10);
 /// While an upstream has no primary, whoever answers is asked again at once, for this long: twice
 /// what Patroni needs at its default ttl of 30 s. Afterwards the normal rhythm must do.
 pub const PRIMARY_HUNT: Duration = Duration::from_secs(60);

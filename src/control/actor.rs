@@ -288,7 +288,7 @@ impl Actor {
                 }
                 Effect::ProbeNow { endpoint } => {
                     if let Some(probe) = self.probes.get(&endpoint) {
-                        probe.kick.notify_one();
+                        probe.hunt.notify_one();
                     }
                 }
                 Effect::Record(event) => {

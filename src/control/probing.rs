@@ -17,7 +17,8 @@ use crate::upstream::endpoint::{Endpoint, Verdicts};
 pub(super) struct RunningProbe {
     endpoint: Arc<Endpoint>,
     run: u64,
-    pub(super) kick: Arc<Notify>,
+    kick: Arc<Notify>,
+    pub(super) hunt: Arc<Notify>,
     _task: Ending,
 }
 
@@ -68,12 +69,13 @@ impl Actor {
         health: &Health,
     ) {
         self.runs += 1;
-        let kick = Arc::new(Notify::new());
+        let (kick, hunt) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let rhythm = Rhythm {
             interval: health.interval,
             timeout: health.timeout,
             rng: Rng::seeded(self.rng.bits()),
             kick: Arc::clone(&kick),
+            hunt: Arc::clone(&hunt),
         };
         let probe = probe::build(&health.probe, socket, &endpoint.id);
         let reports = self.to_self.reports.clone();
@@ -86,6 +88,7 @@ impl Actor {
                 endpoint,
                 run: self.runs,
                 kick,
+                hunt,
                 _task: task,
             },
         );

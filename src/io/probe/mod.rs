@@ -22,7 +22,7 @@ use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc};
 
 use crate::base::rng::Rng;
-use crate::base::time;
+use crate::base::time::{self, Time};
 use crate::config::{default, upstream};
 use crate::model::name::Name;
 use crate::model::verdict::{Evidence, ProbeFailure, ProbeFailureKind, Verdict};
@@ -72,6 +72,8 @@ pub struct Rhythm {
     pub rng: Rng,
     /// Notified when somebody saw a reason to look now.
     pub kick: Arc<Notify>,
+    /// Notified when there is no primary and this endpoint may become it: every millisecond counts.
+    pub hunt: Arc<Notify>,
 }
 
 /// Asks at once, then at every interval and soon after every kick, until nobody listens any more or
@@ -114,12 +116,15 @@ pub async fn run(
         tokio::select! {
             () = tokio::time::sleep(due.since(time::now())) => {}
             // A kick that came while the probe was asking counts: it may have asked too early.
-            () = rhythm.kick.notified() => {
-                let soon = asked_at.after(default::PROBE_KICK_GAP);
-                tokio::time::sleep(soon.since(time::now())).await;
-            }
+            () = rhythm.kick.notified() => pause(asked_at, default::PROBE_KICK_GAP).await,
+            () = rhythm.hunt.notified() => pause(asked_at, default::PROBE_HUNT_GAP).await,
         }
     }
+}
+
+/// Waits until the gap since the start of the last probe is over.
+async fn pause(asked_at: Time, gap: Duration) {
+    tokio::time::sleep(asked_at.after(gap).since(time::now())).await;
 }
 
 /// A connection for one probe. Its time is bounded by the whole probe.
@@ -187,6 +192,7 @@ mod tests {
             timeout: Duration::from_millis(5),
             rng: Rng::seeded(1),
             kick: Arc::default(),
+            hunt: Arc::default(),
         }
     }
 
