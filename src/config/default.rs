@@ -216,7 +216,7 @@ pub const EWMA_DECAY: Duration = Duration::from_secs(10);
 /// linkerd's failure bias: a failed attempt counts as an answer that took this long.
 pub const EWMA_FAILURE_PENALTY: Duration = Duration::from_secs(5);
 
-/// Events an upstream's journal remembers.
+/// Events the journal of the process remembers.
 pub const JOURNAL_EVENTS_MAX: usize = 256;
 /// Messages waiting for an upstream's actor.
 pub const ACTOR_QUEUE: usize = 1024;
