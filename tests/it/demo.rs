@@ -51,8 +51,8 @@ fn after<'a>(output: &'a str, part: &str) -> &'a str {
 
 #[test]
 fn a_scripted_demo_fails_both_primaries_over_and_leaves_nothing() {
-    let script = "writes, fail-postgres, writes, fail-redis, writes, bring-back, writes, \
-                  bring-back, kill-app, fail-app, slow-app, writes";
+    let script = "writes, fail-postgres, writes, fail-redis, writes, bring-back, fenced, \
+                  writes, bring-back, kill-app, fail-app, slow-app, writes";
     let mut child = demo(&["--script", script]);
     let mut output = String::new();
     let mut stdout = child.stdout.take().unwrap();

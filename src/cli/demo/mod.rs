@@ -52,6 +52,9 @@ use crate::server::start::Server;
 /// The main thread runs the picture; these run the applications and the load.
 const THREADS: usize = 2;
 
+/// How often a start is tried when ports are taken under its hands.
+const PORT_ATTEMPTS: usize = 5;
+
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub struct DemoArguments {
@@ -132,13 +135,15 @@ async fn set_up(tasks: &Tasks, dir: &Arc<WorkDir>) -> Result<Stage, String> {
             )
         },
     );
-    let layout = Layout::on_this_machine(
-        apps.ports(),
-        postgres.as_ref().map(PostgresPair::ports),
-        redis.as_ref().map(RedisPair::ports),
-    );
     let config = dir.path().join("fairlead.toml");
-    let server = start(&layout, &config).await?;
+    let choose = || {
+        Layout::on_this_machine(
+            apps.ports(),
+            postgres.as_ref().map(PostgresPair::ports),
+            redis.as_ref().map(RedisPair::ports),
+        )
+    };
+    let (layout, server) = start_on_free_ports(choose, &config).await?;
     for line in guide::what_to_try(&layout, &config) {
         say(&line);
     }
@@ -177,6 +182,23 @@ fn told<T>(
             None
         }
     }
+}
+
+/// Starts on ports that are free. Between looking and taking somebody else may take one, such as
+/// a second demo: then others are chosen.
+async fn start_on_free_ports(
+    choose: impl Fn() -> Layout,
+    file: &Path,
+) -> Result<(Layout, Server), String> {
+    let mut last = String::new();
+    for _ in 0..PORT_ATTEMPTS {
+        let layout = choose();
+        match start(&layout, file).await {
+            Ok(server) => return Ok((layout, server)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// A whole fairlead in this process, by a file that can be looked at.

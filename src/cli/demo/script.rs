@@ -47,6 +47,8 @@ pub(super) enum Step {
     Wait(Duration),
     /// Until every writer has written once more.
     Writes,
+    /// Until every old primary that came back is refused.
+    Fenced,
     /// Something, until it is done.
     Do(Action),
 }
@@ -68,11 +70,14 @@ pub(super) fn parse(text: &str) -> Result<Script, String> {
         if word == "writes" {
             return Ok(Step::Writes);
         }
+        if word == "fenced" {
+            return Ok(Step::Fenced);
+        }
         let found = ACTIONS.iter().find(|(_, _, its)| *its == word);
         found.map(|(action, ..)| Step::Do(*action)).ok_or_else(|| {
             let words: Vec<&str> = ACTIONS.iter().map(|(_, _, word)| *word).collect();
             format!(
-                "{word:?} is no step: there are \"wait 3s\", \"writes\", {}",
+                "{word:?} is no step: there are \"wait 3s\", \"writes\", \"fenced\", {}",
                 words.join(", ")
             )
         })

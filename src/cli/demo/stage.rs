@@ -17,6 +17,7 @@ use crate::cli::demo::terminal::Terminal;
 use crate::cli::demo::view::{View, note_line};
 use crate::cli::demo::{Signals, guide, say};
 use crate::cli::table::wants_colours;
+use crate::model::flags::Flag;
 use crate::server::start::Server;
 
 /// Between two pictures: four a second.
@@ -96,6 +97,7 @@ impl Stage {
             match step {
                 Step::Wait(period) => tokio::time::sleep(*period).await,
                 Step::Writes => self.writes().await?,
+                Step::Fenced => self.fenced().await?,
                 Step::Do(action) => self.performer.perform(*action).await?,
             }
         }
@@ -114,6 +116,23 @@ impl Stage {
         })
         .await?;
         board.note("all writers got through");
+        Ok(())
+    }
+
+    /// Waits until fairlead has seen, and refuses, a primary of the past in each pair.
+    async fn fenced(&self) -> Result<(), String> {
+        let is_refused = |pair: &str| {
+            self.server.upstream(pair).is_none_or(|cell| {
+                let snapshot = cell.snapshot.load();
+                let mut views = snapshot.endpoints.iter();
+                views.any(|view| view.flags.has(Flag::Fenced))
+            })
+        };
+        eventually("no old primary is refused", || async {
+            (is_refused("orders") && is_refused("sessions")).then_some(())
+        })
+        .await?;
+        self.board.note("the old primaries are refused");
         Ok(())
     }
 
