@@ -57,12 +57,30 @@ pub fn now() -> Time {
 
 /// The wall-clock time of a moment, by today's offset between the two clocks.
 pub fn wall(at: Time) -> SystemTime {
-    let (here, there) = (now(), wall_now());
+    let (here, there) = both_clocks();
     if at >= here {
         there.checked_add(at.since(here)).unwrap_or(there)
     } else {
         there.checked_sub(here.since(at)).unwrap_or(UNIX_EPOCH)
     }
+}
+
+/// The two clocks read at the same moment, as nearly as can be: when the thread was interrupted
+/// between them they are read again, so that a moment has the same wall time whenever it is asked.
+fn both_clocks() -> (Time, SystemTime) {
+    let read = || {
+        let before = now();
+        let wall = wall_now();
+        (now().since(before), before, wall)
+    };
+    let mut closest = read();
+    for _ in 0..3 {
+        if closest.0 < Duration::from_micros(1) {
+            break;
+        }
+        closest = closest.min(read());
+    }
+    (closest.1, closest.2)
 }
 
 /// Reads the wall clock.

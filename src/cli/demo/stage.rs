@@ -125,7 +125,7 @@ impl Stage {
             self.server.upstream(pair).is_none_or(|cell| {
                 let snapshot = cell.snapshot.load();
                 let mut views = snapshot.endpoints.iter();
-                views.any(|view| view.flags.has(Flag::Fenced))
+                views.any(|view| view.is_healthy && view.flags.has(Flag::Fenced))
             })
         };
         eventually("no old primary is refused", || async {
