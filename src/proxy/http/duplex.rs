@@ -51,6 +51,7 @@ impl Attempts<'_> {
         let (from_upstream, mut to_upstream) = upstream.stream.split();
         let mut body = request_body(self.exchange.body);
         let (is_sent, has_answer) = (Cell::new(false), Cell::new(false));
+        let carried_bytes = Cell::new(0);
         let mut upload = pin!(async {
             if self.exchange.has_expect_continue && ahead.is_none() {
                 first_byte_pace(lease, self.exchange.until).moved(alarm, self.worker);
@@ -67,6 +68,7 @@ impl Attempts<'_> {
                 )
                 .await;
             is_sent.set(carried.is_ok());
+            carried_bytes.set(body.bytes);
             if carried.is_ok() && !has_answer.get() {
                 first_byte_pace(lease, self.exchange.until).moved(alarm, self.worker);
             }
@@ -89,6 +91,7 @@ impl Attempts<'_> {
             Ok(way.relay(&head, answer, self.exchange, is_close).await)
         });
         let mut answered: Answered = both(upload.as_mut(), download.as_mut(), &has_answer).await?;
+        answered.request_bytes = carried_bytes.get();
         if !is_sent.get() {
             answered.is_upstream_reusable = false;
             answered.is_client_kept = false;

@@ -74,20 +74,6 @@ impl Pool {
             !idle.connections.is_empty() || Arc::strong_count(&idle.endpoint) > 1
         });
     }
-
-    /// How many connections are idle.
-    pub fn len(&self) -> usize {
-        self.endpoints
-            .borrow()
-            .values()
-            .map(|idle| idle.connections.len())
-            .sum()
-    }
-
-    /// Whether no connection is idle.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 fn key(endpoint: &Arc<Endpoint>) -> usize {
