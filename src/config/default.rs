@@ -130,6 +130,29 @@ pub const HELD_LIMIT_MAX: u64 = 1_000_000;
 pub const HOLD_SENSIBLE: Duration = Duration::from_secs(60);
 /// What Kubernetes gives a process between SIGTERM and SIGKILL unless told otherwise.
 pub const STOP_GRACE: Duration = Duration::from_secs(30);
+/// Held clients let go per second: a database of a few hundred connections is not knocked over by
+/// ten thousand logins at once, and a hundred clients are through in a tenth of a second.
+pub const RELEASE_RATE: u32 = 1000;
+/// `release_rate` can say at most this.
+pub const RELEASE_RATE_MAX: u32 = 1_000_000;
+/// A hold or a freeze that a source's event began ends after this when nothing comes of it: a planned
+/// failover is 0.1 s (Sentinel) to 2.7 s (Patroni 4.1, from the `/failover` key to the new primary).
+pub const FAILOVER_HOLD: Duration = Duration::from_secs(4);
+/// The same where the event leaves no promise: a lying Sentinel costs this much.
+pub const FAILOVER_HOLD_SHORT: Duration = Duration::from_secs(2);
+/// A pause ends by itself after this unless told otherwise.
+pub const PAUSE: Duration = Duration::from_secs(30);
+/// A longer pause is an outage.
+pub const PAUSE_MAX: Duration = Duration::from_secs(600);
+/// Transactions that run when a pause begins may go on for this long.
+pub const PAUSE_GRACE: Duration = Duration::from_secs(5);
+/// Where state is kept (systemd's `StateDirectory=fairlead`).
+pub const STATE_DIR: &str = "/var/lib/fairlead";
+/// From the Postgres startup packet to the first `ReadyForQuery` (PostgreSQL's
+/// `authentication_timeout` is 60 s).
+pub const POSTGRES_LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two questions to a manager; its events come at once where it has any.
+pub const SOURCE_POLL: Duration = Duration::from_secs(1);
 /// What a held client sends meanwhile is kept up to here: a Postgres startup packet, some Redis
 /// commands. Beyond it, the kernel's window tells the client to wait.
 pub const HELD_BYTES_MAX: usize = 16 * 1024;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::config::tls::ListenerTls;
 use crate::model::name::Name;
 use crate::model::role::WantedRole;
 
@@ -70,6 +71,14 @@ pub struct SessionListener {
     pub held_max: usize,
     /// A session in which nothing moves is ended after this.
     pub idle_timeout: Duration,
+    /// TLS ends here; none = in clear, or passed through.
+    pub tls: Option<ListenerTls>,
+    /// `postgres`: from the startup packet to the end of the login.
+    pub login_timeout: Duration,
+    /// `postgres`: sessions of one user; 0 = any number.
+    pub user_connections_max: usize,
+    /// `postgres`: sessions of one database; 0 = any number.
+    pub database_connections_max: usize,
 }
 
 /// Who accepts a listener's connections.

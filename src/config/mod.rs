@@ -16,8 +16,10 @@ pub mod process;
 mod resolve;
 pub mod route;
 pub mod secret;
+pub mod source;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 pub mod upstream;
 
 pub use load::{LoadError, Loaded, load, parse};
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use crate::config::listener::Listener;
 use crate::config::process::{Admin, Log, Metrics, Process};
 use crate::config::route::Route;
+use crate::config::tls::Certificate;
 use crate::config::upstream::Upstream;
 use crate::model::name::Name;
 
@@ -48,4 +51,6 @@ pub struct Config {
     pub routes: BTreeMap<Name, Arc<Route>>,
     /// By name.
     pub upstreams: BTreeMap<Name, Arc<Upstream>>,
+    /// By name.
+    pub certificates: BTreeMap<Name, Arc<Certificate>>,
 }

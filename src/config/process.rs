@@ -17,6 +17,21 @@ pub struct Process {
     pub drain_timeout: Duration,
     /// `/readyz` says 503 this long before the listeners close.
     pub drain_delay: Duration,
+    /// Where fences are kept across restarts.
+    pub state_dir: StateDir,
+}
+
+/// Where what must outlive the process is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum StateDir {
+    /// [`default::STATE_DIR`] where it is there and may be written; else nowhere, with a warning when
+    /// an upstream has roles.
+    #[default]
+    Auto,
+    /// Nowhere.
+    Off,
+    /// Here, or the process does not start.
+    At(PathBuf),
 }
 
 impl Default for Process {
@@ -26,6 +41,7 @@ impl Default for Process {
             connections_max: default::CONNECTIONS_MAX,
             drain_timeout: default::DRAIN_TIMEOUT,
             drain_delay: default::DRAIN_DELAY,
+            state_dir: StateDir::default(),
         }
     }
 }

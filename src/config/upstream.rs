@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::config::default;
 pub use crate::config::secret::Secret;
+use crate::config::source::Source;
+use crate::config::tls::UpstreamTls;
 use crate::model::address::Address;
 use crate::model::name::Name;
 
@@ -17,8 +19,18 @@ pub struct Upstream {
     pub kind: UpstreamKind,
     /// How one of several eligible endpoints is chosen.
     pub balance: Balance,
-    /// At least one, no address twice.
+    /// No address twice. Empty only where a source finds them.
     pub endpoints: Vec<Endpoint>,
+    /// Who tells its endpoints and roles besides; none = `endpoints` and their probes alone.
+    pub source: Option<Source>,
+    /// TLS to the endpoints, for sessions, requests and probes alike; none = in clear.
+    pub tls: Option<UpstreamTls>,
+    /// What a replica may lack to take reads.
+    pub lag_max: LagMax,
+    /// Held clients that are let go per second when there is an endpoint again; 0 = all at once.
+    pub release_rate: u32,
+    /// Clients of all listeners that may wait for this upstream at the same time.
+    pub held_max: usize,
     /// The active probe; none = endpoints count as healthy.
     pub health: Option<Health>,
     /// To make a connection to an endpoint.
@@ -33,6 +45,15 @@ pub struct Upstream {
     pub keepalive_timeout: Duration,
     /// `http`: idle pooled connections per worker and endpoint.
     pub keepalive_max: usize,
+}
+
+/// What a replica may lack, compared with the primary. `None` = any amount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LagMax {
+    /// Bytes of WAL or of the replication stream.
+    pub bytes: Option<u64>,
+    /// Age of the last replayed transaction; an idle primary is no lag.
+    pub time: Option<Duration>,
 }
 
 /// What the endpoints of an upstream speak.

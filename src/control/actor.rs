@@ -291,6 +291,18 @@ impl Actor {
                         probe.hunt.notify_one();
                     }
                 }
+                Effect::Freeze {
+                    incarnation,
+                    grace_until,
+                } => {
+                    incarnation.freeze(grace_until);
+                    is_bell_due = true;
+                }
+                Effect::Thaw { incarnation } => {
+                    incarnation.thaw();
+                    is_bell_due = true;
+                }
+                Effect::Persist(_) | Effect::WakeAt(_) | Effect::AskSource => {}
                 Effect::Record(event) => {
                     self.count(&event.kind);
                     self.surroundings.journal.record(event);
@@ -374,6 +386,11 @@ mod tests {
                 address: address.to_string().parse().unwrap(),
                 weight: 1,
             }],
+            source: None,
+            tls: None,
+            lag_max: Default::default(),
+            release_rate: crate::config::default::RELEASE_RATE,
+            held_max: crate::config::default::HELD_MAX,
             health: Some(Health {
                 probe: Probe::Tcp,
                 interval: Duration::from_millis(20),

@@ -3,7 +3,10 @@
 pub mod address;
 pub mod event;
 pub mod failure;
+pub mod fence;
 pub mod flags;
 pub mod name;
+pub mod order;
 pub mod role;
+pub mod source;
 pub mod verdict;

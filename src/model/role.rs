@@ -38,6 +38,8 @@ pub enum WantedRole {
     Primary,
     /// Verified replicas.
     Replica,
+    /// Verified replicas; the primary while there is no eligible one.
+    PreferReplica,
     /// Whatever is eligible. In a role upstream: a verified primary or replica.
     #[default]
     Any,
@@ -49,6 +51,7 @@ impl WantedRole {
         match self {
             WantedRole::Primary => "primary",
             WantedRole::Replica => "replica",
+            WantedRole::PreferReplica => "prefer_replica",
             WantedRole::Any => "any",
         }
     }
@@ -132,6 +135,15 @@ pub struct RedisFacts {
     pub is_link_up: bool,
     /// The data set is still being loaded (`loading:1`).
     pub is_loading: bool,
+}
+
+/// How far a replica is behind the primary, as we measure it ourselves.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Lag {
+    /// The primary's last known position less its own, not below 0.
+    pub bytes: Option<u64>,
+    /// Age of what it replayed last; 0 when there is nothing to replay.
+    pub seconds: Option<f64>,
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub fn why_none(
     let what = match wanted {
         WantedRole::Primary => "primary",
         WantedRole::Replica => "replica",
-        WantedRole::Any => "endpoint",
+        WantedRole::PreferReplica | WantedRole::Any => "endpoint",
     };
     let verb = match unserved {
         Some(_) => "cannot connect to a",

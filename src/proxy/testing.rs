@@ -160,6 +160,10 @@ pub(crate) fn settings(hold: Duration) -> SessionListener {
         hold,
         held_max: 2,
         idle_timeout: Duration::from_secs(60),
+        tls: None,
+        login_timeout: default::POSTGRES_LOGIN_TIMEOUT,
+        user_connections_max: 0,
+        database_connections_max: 0,
     }
 }
 
@@ -188,6 +192,11 @@ fn config(endpoints: &[SocketAddr]) -> Upstream {
         kind: UpstreamKind::Postgres,
         balance: Balance::LeastConn,
         endpoints: endpoints.collect(),
+        source: None,
+        tls: None,
+        lag_max: Default::default(),
+        release_rate: crate::config::default::RELEASE_RATE,
+        held_max: crate::config::default::HELD_MAX,
         health: Some(Health {
             probe: Probe::Postgres(PostgresProbe {
                 user: "fairlead".into(),

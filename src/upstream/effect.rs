@@ -6,9 +6,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::base::time::Time;
 use crate::config::upstream::{Health, Upstream};
 use crate::model::event::Event;
+use crate::model::fence::Fence;
 use crate::model::name::Name;
+use crate::model::source::SourceReport;
 use crate::model::verdict::Verdict;
 use crate::upstream::endpoint::{Endpoint, Incarnation, RetireReason};
 use crate::upstream::snapshot::Snapshot;
@@ -32,10 +35,14 @@ pub enum StateEvent {
         /// Its address; `None` when it has none. The last known address stays in use then.
         socket: Option<SocketAddr>,
     },
+    /// A source told something.
+    Source(SourceReport),
+    /// A moment has come that [`Effect::WakeAt`] asked for.
+    Tick,
 }
 
-/// What is to be done about it. One event's effects come in this order: `Publish`, `Retire`,
-/// `StopProbe`/`StartProbe`/`ProbeNow`, `Record`. A client whose session is cut and who comes back
+/// What is to be done about it. One event's effects come in this order: `Persist`, `Publish`,
+/// `Freeze`/`Thaw`, `Retire`, `StopProbe`/`StartProbe`/`ProbeNow`/`AskSource`, `WakeAt`, `Record`. A client whose session is cut and who comes back
 /// at once must see the new picture.
 #[derive(Debug)]
 pub enum Effect {
@@ -69,6 +76,25 @@ pub enum Effect {
         /// `host:port`.
         endpoint: Name,
     },
+    /// Stop sending to this endpoint what its sessions' clients say, from now on. Where transactions
+    /// are seen, those that run may go on until `grace_until`, and are cut then.
+    Freeze {
+        /// The life whose sessions are meant.
+        incarnation: Arc<Incarnation>,
+        /// The end of the patience.
+        grace_until: Time,
+    },
+    /// The freeze has come to nothing: go on where it stopped.
+    Thaw {
+        /// The life whose sessions are meant.
+        incarnation: Arc<Incarnation>,
+    },
+    /// Remember this across restarts.
+    Persist(Fence),
+    /// Send [`StateEvent::Tick`] then. The newest wish replaces the one before.
+    WakeAt(Time),
+    /// Ask the source now instead of at its next poll.
+    AskSource,
     /// Tell the journal and the log.
     Record(Event),
 }

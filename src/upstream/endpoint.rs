@@ -3,7 +3,7 @@
 //! Snapshots come and go; they share these by `Arc`, so counts and EWMA survive every publication
 //! and every reload that keeps the endpoint.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::base::ewma::PeakEwma;
@@ -94,11 +94,33 @@ impl Counts {
 }
 
 /// One life of an endpoint in one role. A demotion or a removal ends it, and with it every session
-/// that began under it; the endpoint goes on under a new one.
+/// that began under it; the endpoint goes on under a new one. It may be frozen meanwhile: then its
+/// sessions stand still.
 #[derive(Debug, Default)]
 pub struct Incarnation {
-    retired: AtomicBool,
-    reason: AtomicU8,
+    /// One of the constants below.
+    phase: AtomicU8,
+    /// [`Time`] in nanoseconds, for [`FROZEN`].
+    grace_until: AtomicU64,
+}
+
+const LIVE: u8 = 0;
+const FROZEN: u8 = 1;
+const DEMOTED: u8 = 2;
+const REMOVED: u8 = 3;
+
+/// What a session may do on its endpoint now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Everything.
+    Live,
+    /// Send nothing new to it; a transaction that runs may go on until then.
+    Frozen {
+        /// The end of the patience.
+        grace_until: Time,
+    },
+    /// End.
+    Retired(RetireReason),
 }
 
 /// Why an incarnation ended.
@@ -123,25 +145,55 @@ impl RetireReason {
 impl Incarnation {
     /// Ends it. Whoever calls this rings the workers' bells afterwards.
     pub fn retire(&self, reason: RetireReason) {
-        self.reason
-            .store(u8::from(reason == RetireReason::Removed), Ordering::Relaxed);
-        self.retired.store(true, Ordering::Release);
+        let phase = match reason {
+            RetireReason::Demoted => DEMOTED,
+            RetireReason::Removed => REMOVED,
+        };
+        self.phase.store(phase, Ordering::Release);
+    }
+
+    /// Lets its sessions stand still. Without effect once it has ended. Ring the bells afterwards.
+    pub fn freeze(&self, grace_until: Time) {
+        self.grace_until
+            .store(grace_until.as_nanos(), Ordering::Relaxed);
+        self.change(LIVE, FROZEN);
+    }
+
+    /// Lets its sessions go on. Without effect once it has ended. Ring the bells afterwards.
+    pub fn thaw(&self) {
+        self.change(FROZEN, LIVE);
+    }
+
+    fn change(&self, from: u8, to: u8) {
+        // In any other phase it has ended meanwhile, or is as asked for already.
+        self.phase
+            .compare_exchange(from, to, Ordering::Release, Ordering::Relaxed)
+            .unwrap_or(from);
+    }
+
+    /// What its sessions may do.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            LIVE => Phase::Live,
+            FROZEN => Phase::Frozen {
+                grace_until: Time::from_nanos(self.grace_until.load(Ordering::Relaxed)),
+            },
+            REMOVED => Phase::Retired(RetireReason::Removed),
+            _ => Phase::Retired(RetireReason::Demoted),
+        }
     }
 
     /// Whether, and why, it has ended.
     pub fn retired(&self) -> Option<RetireReason> {
-        self.retired.load(Ordering::Acquire).then(|| {
-            if self.reason.load(Ordering::Relaxed) == 1 {
-                RetireReason::Removed
-            } else {
-                RetireReason::Demoted
-            }
-        })
+        match self.phase() {
+            Phase::Retired(reason) => Some(reason),
+            Phase::Live | Phase::Frozen { .. } => None,
+        }
     }
 
     /// Whether it has ended.
     pub fn is_retired(&self) -> bool {
-        self.retired.load(Ordering::Acquire)
+        self.phase.load(Ordering::Acquire) >= DEMOTED
     }
 }
 

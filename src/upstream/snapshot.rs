@@ -9,7 +9,7 @@ use crate::base::time::Time;
 use crate::config::upstream::Upstream;
 use crate::model::flags::Flags;
 use crate::model::name::Name;
-use crate::model::role::{Epoch, Role, WantedRole};
+use crate::model::role::{Epoch, Lag, Role, WantedRole};
 use crate::policy::balance::Balance;
 use crate::upstream::endpoint::{Endpoint, Incarnation};
 
@@ -57,6 +57,8 @@ pub struct EndpointView {
     pub since: Time,
     /// More words for a flag, such as which epoch fences it.
     pub why: Option<Arc<str>>,
+    /// Behind the primary, where it is a replica.
+    pub lag: Lag,
 }
 
 /// The roles of a role upstream.
@@ -72,6 +74,43 @@ pub struct RolesView {
     pub is_split_brain: bool,
     /// The last known primary while there is none.
     pub last_primary: Option<Name>,
+    /// A primary may be known and yet nothing new goes to it.
+    pub suspension: Option<Suspension>,
+}
+
+/// Nothing new goes to the primary for a while; its sessions are frozen, not cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspension {
+    /// Who or what began it.
+    pub cause: SuspensionCause,
+    /// Since when.
+    pub since: Time,
+    /// It ends by itself then.
+    pub until: Time,
+    /// Who is to become primary, where that is known.
+    pub candidate: Option<Name>,
+}
+
+/// Who or what began a suspension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SuspensionCause {
+    /// A source told of a failover that begins while the primary lives.
+    Failover,
+    /// An operator's `pause`.
+    Pause,
+    /// An operator's `switch`.
+    Switch,
+}
+
+impl SuspensionCause {
+    /// The word used in metrics and API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SuspensionCause::Failover => "failover",
+            SuspensionCause::Pause => "pause",
+            SuspensionCause::Switch => "switch",
+        }
+    }
 }
 
 /// Eligible endpoints for one wanted role, with the policy's table over just these.
@@ -89,6 +128,8 @@ impl Snapshot {
         match wanted {
             WantedRole::Primary => &self.primary,
             WantedRole::Replica => &self.replica,
+            WantedRole::PreferReplica if self.replica.positions.is_empty() => &self.primary,
+            WantedRole::PreferReplica => &self.replica,
             WantedRole::Any => &self.any,
         }
     }

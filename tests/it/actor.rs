@@ -122,6 +122,11 @@ fn upstream(kind: UpstreamKind, probe: Probe, endpoints: &[&str]) -> Upstream {
         kind,
         balance: Balance::LeastConn,
         endpoints: endpoints.collect(),
+        source: None,
+        tls: None,
+        lag_max: Default::default(),
+        release_rate: fairlead::config::default::RELEASE_RATE,
+        held_max: fairlead::config::default::HELD_MAX,
         health: Some(Health {
             probe,
             interval: Duration::from_millis(100),

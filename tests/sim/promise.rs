@@ -125,10 +125,16 @@ impl Promises {
         effects: &[Effect],
     ) -> Result<(), String> {
         let rank = |effect: &Effect| match effect {
-            Effect::Publish(_) => 0,
-            Effect::Retire { .. } => 1,
-            Effect::StartProbe { .. } | Effect::StopProbe { .. } | Effect::ProbeNow { .. } => 2,
-            Effect::Record(_) => 3,
+            Effect::Persist(_) => 0,
+            Effect::Publish(_) => 1,
+            Effect::Freeze { .. } | Effect::Thaw { .. } => 2,
+            Effect::Retire { .. } => 3,
+            Effect::StartProbe { .. }
+            | Effect::StopProbe { .. }
+            | Effect::ProbeNow { .. }
+            | Effect::AskSource => 4,
+            Effect::WakeAt(_) => 5,
+            Effect::Record(_) => 6,
         };
         ensure(effects.is_sorted_by_key(rank), || {
             format!("effects out of order: {effects:?}")

@@ -52,6 +52,11 @@ pub(crate) fn config(kind: UpstreamKind, rng: &mut Rng) -> Upstream {
         kind,
         balance: balances[rng.below(3)],
         endpoints: (0..2 + rng.below(4)).map(|at| endpoint(at, 1)).collect(),
+        source: None,
+        tls: None,
+        lag_max: Default::default(),
+        release_rate: fairlead::config::default::RELEASE_RATE,
+        held_max: fairlead::config::default::HELD_MAX,
         health: Some(Health {
             probe,
             interval: default::ROLE_PROBE_INTERVAL,

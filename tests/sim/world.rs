@@ -290,6 +290,12 @@ impl World {
                         self.ask_one(&endpoint, 100);
                     }
                 }
+                Effect::Freeze {
+                    incarnation,
+                    grace_until,
+                } => incarnation.freeze(grace_until),
+                Effect::Thaw { incarnation } => incarnation.thaw(),
+                Effect::Persist(_) | Effect::WakeAt(_) | Effect::AskSource => {}
                 Effect::Record(event) => self.log.push(format!("       {:?}", event.kind)),
             }
         }
@@ -388,5 +394,7 @@ fn told(event: &StateEvent) -> String {
             format!("{endpoint}, asked at {asked_at}: {said}")
         }
         StateEvent::Resolved { endpoint, socket } => format!("{endpoint} is at {socket:?}"),
+        StateEvent::Source(report) => format!("source: {:?}", report.word),
+        StateEvent::Tick => "tick".to_owned(),
     }
 }

@@ -92,6 +92,26 @@ const EXCEPTIONS: &[(&[&str], &[&str], &str)] = &[
     ),
     (&["Target"], &[], "the associated type of Deref"),
     (
+        &["RedisCluster", "redis_cluster", "Cluster"],
+        &[],
+        "Redis Cluster, the product",
+    ),
+    (
+        &["server_name", "ServerName"],
+        &[],
+        "what TLS calls the name in a certificate (RFC 6066 §3)",
+    ),
+    (
+        &["members", "master", "sentinels"],
+        &[
+            "config/source",
+            "config/file",
+            "config/resolve",
+            "config/dump",
+        ],
+        "keys of sources, spelt as Patroni and Sentinel do",
+    ),
+    (
         &["into_inner", "get_mut", "get_ref"],
         &[],
         "the standard library's",
@@ -101,6 +121,8 @@ const EXCEPTIONS: &[(&[&str], &[&str], &str)] = &[
 /// Files that speak a protocol in which these words are the wire's own.
 const WIRE: &[(&str, &[&str])] = &[
     ("redis", &["master", "slave", "cluster", "node", "host"]),
+    ("etcd", &["server", "cluster", "member", "node"]),
+    ("io/net/tls", &["server", "host"]),
     ("sentinel", &["master", "slave", "node", "host"]),
     ("patroni", &["master", "cluster", "member", "node"]),
     ("postgres", &["server", "host"]),

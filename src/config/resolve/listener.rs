@@ -208,6 +208,10 @@ fn session(
             default::SESSION_IDLE_TIMEOUT,
             findings,
         ),
+        tls: None,
+        login_timeout: default::POSTGRES_LOGIN_TIMEOUT,
+        user_connections_max: 0,
+        database_connections_max: 0,
     })
 }
 

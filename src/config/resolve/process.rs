@@ -13,6 +13,7 @@ use crate::config::file::unit::Threads;
 use crate::config::problem::Findings;
 use crate::config::process::{
     AccessLog, AccessOutput, Admin, AdminSocket, Log, LogFormat, LogLevel, Metrics, Process,
+    StateDir,
 };
 
 /// `sun_path` of `sockaddr_un` on Linux, without its closing zero.
@@ -57,6 +58,7 @@ pub(super) fn process(written: &Written, findings: &mut Findings<'_>) -> Process
             findings,
         ),
         drain_delay: period_or_zero(&table.drain_delay, default::DRAIN_DELAY),
+        state_dir: StateDir::default(),
     }
 }
 

@@ -72,6 +72,11 @@ pub(super) fn upstream(
         ),
         balance: balance(table, kind, findings),
         endpoints,
+        source: None,
+        tls: None,
+        lag_max: Default::default(),
+        release_rate: crate::config::default::RELEASE_RATE,
+        held_max: crate::config::default::HELD_MAX,
         health,
     };
     kind.map(|_| upstream)

@@ -151,6 +151,7 @@ impl UpstreamState {
             since: before.as_ref().map_or(now, |roles| roles.since),
             is_split_brain: election.is_split_brain,
             last_primary: None,
+            suspension: None,
         };
         if led_by != primary {
             let gap = now.since(roles.since);

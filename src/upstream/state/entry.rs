@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::base::time::Time;
 use crate::config;
 use crate::model::flags::{Flag, Flags};
+use crate::model::role::Lag;
 use crate::model::verdict::Evidence;
 use crate::policy::health::{Health, Rules};
 use crate::policy::topology::{Claim, Standing};
@@ -126,6 +127,7 @@ impl Entry {
                 Some(why) if shows_probe => Some(Arc::clone(why)),
                 _ => standing.why.map(Arc::from),
             },
+            lag: Lag::default(),
         }
     }
 

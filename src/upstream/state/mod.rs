@@ -98,6 +98,7 @@ impl UpstreamState {
             StateEvent::Configure(config) => self.configure(config, now),
             StateEvent::Verdict { endpoint, verdict } => self.hear(&endpoint, verdict, now),
             StateEvent::Resolved { endpoint, socket } => self.resolve(&endpoint, socket, now),
+            StateEvent::Source(_) | StateEvent::Tick => None,
         };
         changes.map_or_else(Vec::new, |changes| self.conclude(changes, now))
     }

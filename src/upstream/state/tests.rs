@@ -32,6 +32,11 @@ fn upstream(kind: UpstreamKind, endpoints: &[(&str, u32)]) -> Upstream {
         kind,
         balance: Balance::LeastConn,
         endpoints: endpoints.collect(),
+        source: None,
+        tls: None,
+        lag_max: Default::default(),
+        release_rate: crate::config::default::RELEASE_RATE,
+        held_max: crate::config::default::HELD_MAX,
         health: Some(Health {
             probe,
             interval: Duration::from_secs(1),

@@ -12,6 +12,7 @@
 mod copy;
 mod splice;
 mod stock;
+mod watch;
 
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -20,6 +21,7 @@ use std::{io, mem};
 use tokio::net::TcpStream;
 
 pub use stock::Stock;
+pub use watch::Watch;
 
 use stock::Pipe;
 
