@@ -1,5 +1,6 @@
 //! Arithmetic and plumbing without a domain word. Uses nothing else of the crate.
 
+pub mod backoff;
 pub mod bell;
 pub mod ewma;
 pub mod published;

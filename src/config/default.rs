@@ -153,6 +153,14 @@ pub const STATE_DIR: &str = "/var/lib/fairlead";
 pub const POSTGRES_LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two questions to a manager; its events come at once where it has any.
 pub const SOURCE_POLL: Duration = Duration::from_secs(1);
+/// After a lost connection to a manager, and after a source that ended: the first wait. Short, for a
+/// manager that restarts during a failover has something to tell.
+pub const SOURCE_RETRY_MIN: Duration = Duration::from_millis(100);
+/// The longest such wait: what a manager that is back has to say is never missed for longer.
+pub const SOURCE_RETRY_MAX: Duration = Duration::from_secs(5);
+/// Words of a source on their way to the upstream's actor. None is dropped: a source that finds no
+/// room waits.
+pub const SOURCE_QUEUE: usize = 64;
 /// What a held client sends meanwhile is kept up to here: a Postgres startup packet, some Redis
 /// commands. Beyond it, the kernel's window tells the client to wait.
 pub const HELD_BYTES_MAX: usize = 16 * 1024;

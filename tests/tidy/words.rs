@@ -108,6 +108,7 @@ const EXCEPTIONS: &[(&[&str], &[&str], &str)] = &[
             "config/file",
             "config/resolve",
             "config/dump",
+            "io/source",
         ],
         "keys of sources, spelt as Patroni and Sentinel do",
     ),
