@@ -161,6 +161,11 @@ pub const SOURCE_RETRY_MAX: Duration = Duration::from_secs(5);
 /// Words of a source on their way to the upstream's actor. None is dropped: a source that finds no
 /// room waits.
 pub const SOURCE_QUEUE: usize = 64;
+/// A Sentinel that has not answered for so many polls has no voice: one lost answer silences nobody.
+pub const SENTINEL_POLLS_MISSED_MAX: u32 = 3;
+/// An endpoint that no majority of Sentinels names any more is listed for this long: after `SENTINEL
+/// RESET` they find the replicas again with their next `INFO`, every 10 s.
+pub const SENTINEL_FORGET: Duration = Duration::from_secs(30);
 /// What a held client sends meanwhile is kept up to here: a Postgres startup packet, some Redis
 /// commands. Beyond it, the kernel's window tells the client to wait.
 pub const HELD_BYTES_MAX: usize = 16 * 1024;

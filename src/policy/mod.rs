@@ -4,5 +4,6 @@
 
 pub mod balance;
 pub mod health;
+pub mod quorum;
 pub mod route;
 pub mod topology;
