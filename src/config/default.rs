@@ -151,6 +151,14 @@ pub const STATE_DIR: &str = "/var/lib/fairlead";
 /// From the Postgres startup packet to the first `ReadyForQuery` (PostgreSQL's
 /// `authentication_timeout` is 60 s).
 pub const POSTGRES_LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Patroni's own default for the prefix of its keys.
+pub const PATRONI_NAMESPACE: &str = "/service/";
+/// Addresses of one source: more Sentinels, etcds or members than anybody runs.
+pub const SOURCE_ADDRESSES_MAX: usize = 64;
+/// Asked more often, a manager would be kept busy with us alone.
+pub const SOURCE_POLL_MIN: Duration = Duration::from_millis(100);
+/// What a manager without events tells is seen this late at most; more is an outage of its own.
+pub const SOURCE_POLL_SENSIBLE: Duration = Duration::from_secs(5);
 /// Between two questions to a manager; its events come at once where it has any.
 pub const SOURCE_POLL: Duration = Duration::from_secs(1);
 /// After a lost connection to a manager, and after a source that ended: the first wait. Short, for a

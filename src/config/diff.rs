@@ -50,6 +50,8 @@ pub struct Diff {
     pub routes: Changes,
     /// Of the upstreams.
     pub upstreams: Changes,
+    /// Of the certificates.
+    pub certificates: Changes,
 }
 
 impl Diff {
@@ -59,6 +61,7 @@ impl Diff {
             && self.listeners.is_empty()
             && self.routes.is_empty()
             && self.upstreams.is_empty()
+            && self.certificates.is_empty()
     }
 }
 
@@ -74,16 +77,29 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     }
     Diff {
         process,
-        listeners: named_changes(&old.listeners, &new.listeners, dump::listener),
-        routes: named_changes(&old.routes, &new.routes, dump::route),
-        upstreams: named_changes(&old.upstreams, &new.upstreams, dump::upstream),
+        listeners: named_changes(
+            &old.listeners,
+            &new.listeners,
+            dump::listener,
+            "what its certificates are",
+        ),
+        routes: named_changes(&old.routes, &new.routes, dump::route, ""),
+        upstreams: named_changes(
+            &old.upstreams,
+            &new.upstreams,
+            dump::upstream,
+            "the content of its secret",
+        ),
+        certificates: named_changes(&old.certificates, &new.certificates, dump::certificate, ""),
     }
 }
 
+/// `behind` is what has changed when two that differ are written alike: it is said elsewhere.
 fn named_changes<T: PartialEq>(
     old: &BTreeMap<Name, Arc<T>>,
     new: &BTreeMap<Name, Arc<T>>,
     section: impl Fn(&T) -> Section,
+    behind: &str,
 ) -> Changes {
     let is_gone = |name: &&Name| !new.contains_key(*name);
     let mut changes = Changes {
@@ -99,7 +115,7 @@ fn named_changes<T: PartialEq>(
                 if what.is_empty() {
                     // the reference is the same, what it refers to is not
                     what.push(Change {
-                        key: "the content of its secret".to_owned(),
+                        key: behind.to_owned(),
                         from: None,
                         to: None,
                     });
@@ -127,10 +143,7 @@ fn section_changes(old: &Section, new: &Section) -> Vec<Change> {
 }
 
 fn values(section: &Section) -> BTreeMap<String, String> {
-    let lines = section.lines.iter();
-    let mut values: BTreeMap<_, _> = lines
-        .map(|(key, value)| ((*key).to_owned(), value.clone()))
-        .collect();
+    let mut values: BTreeMap<_, _> = section.lines.iter().cloned().collect();
     for (address, weight) in &section.endpoints {
         values.insert(format!("endpoint {address}"), format!("weight {weight}"));
     }
@@ -160,6 +173,7 @@ impl fmt::Display for Diff {
             ("listener", &self.listeners),
             ("route", &self.routes),
             ("upstream", &self.upstreams),
+            ("certificate", &self.certificates),
         ] {
             for name in &changes.added {
                 writeln!(f, "+ {kind} {name}")?;

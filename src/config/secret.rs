@@ -62,7 +62,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Fetches secrets while a configuration is checked.
+/// Fetches secrets, and looks for other files, while a configuration is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretReader {
     /// From files and the environment; relative paths begin at this folder, that of the
@@ -98,6 +98,25 @@ impl SecretReader {
             return Err(format!("{source} holds a zero byte"));
         }
         Ok(Secret::with_source(text, source))
+    }
+
+    /// Where a file is that somebody else will read, such as a certificate; it must be readable.
+    /// The error is a sentence.
+    pub fn locate(&self, path: &str) -> Result<PathBuf, String> {
+        if path.is_empty() || path.contains('\0') {
+            return Err("the path of a file must have characters, and no zero byte".to_owned());
+        }
+        let SecretReader::System(folder) = self else {
+            return Ok(PathBuf::from(path));
+        };
+        let path = folder.join(path);
+        let shown = path.display();
+        let cannot = |error: std::io::Error| format!("cannot read {shown}: {error}");
+        if !std::fs::metadata(&path).map_err(cannot)?.is_file() {
+            return Err(format!("{shown} is not a regular file"));
+        }
+        std::fs::File::open(&path).map_err(cannot)?;
+        Ok(path)
     }
 }
 

@@ -92,7 +92,13 @@ const EXCEPTIONS: &[(&[&str], &[&str], &str)] = &[
     ),
     (&["Target"], &[], "the associated type of Deref"),
     (
-        &["RedisCluster", "redis_cluster", "Cluster"],
+        &[
+            "RedisCluster",
+            "RedisClusterTable",
+            "redis_cluster",
+            "REDIS_CLUSTER",
+            "Cluster",
+        ],
         &[],
         "Redis Cluster, the product",
     ),

@@ -4,7 +4,7 @@ use crate::config::default::NAMES_COMPARED_MAX;
 
 /// Keys of other products and what they are called here. Taken only where the table knows the
 /// second word.
-const KEYS: [(&str, &str); 78] = [
+const KEYS: [(&str, &str); 116] = [
     ("pool", "upstream"),
     ("pools", "upstreams"),
     ("backend", "upstream"),
@@ -83,14 +83,48 @@ const KEYS: [(&str, &str); 78] = [
     ("retries", "fall"),
     ("username", "user"),
     ("dbname", "database"),
+    ("sources", "source"),
+    ("max_lag_bytes", "max_lag"),
+    ("maximum_lag_on_failover", "max_lag"),
+    ("max_lag_seconds", "max_lag_time"),
+    ("certificate", "certificates"),
+    ("cert", "certificates"),
+    ("ca_file", "ca"),
+    ("cafile", "ca"),
+    ("ca_cert", "ca"),
+    ("ca-file", "client_ca"),
+    ("crt", "cert"),
+    ("cert_file", "cert"),
+    ("certfile", "cert"),
+    ("key_file", "key"),
+    ("keyfile", "key"),
+    ("sni", "server_name"),
+    ("servername", "server_name"),
+    ("ssl", "tls"),
+    ("hosts", "members"),
+    ("nodes", "members"),
+    ("hosts", "sentinels"),
+    ("nodes", "sentinels"),
+    ("hosts", "seeds"),
+    ("nodes", "seeds"),
+    ("startup_nodes", "seeds"),
+    ("name", "scope"),
+    ("prefix", "namespace"),
+    ("etcd3", "etcd"),
+    ("etcd_hosts", "etcd"),
+    ("master_name", "master"),
+    ("mastername", "master"),
+    ("name", "master"),
+    ("interval", "poll"),
+    ("loop_wait", "poll"),
+    ("target_session_attrs", "role"),
+    ("auth_type", "client_certificate"),
+    ("state_directory", "state_dir"),
+    ("data_dir", "state_dir"),
 ];
 
 /// Keys that a later version will know.
-const LATER: [&str; 37] = [
-    "tls",
-    "certificates",
-    "source",
-    "sources",
+const LATER: [&str; 30] = [
     "outlier",
     "breaker",
     "limits",
@@ -100,7 +134,6 @@ const LATER: [&str; 37] = [
     "policies",
     "use",
     "include",
-    "state_dir",
     "upgrade_socket",
     "filters",
     "headers",
@@ -114,8 +147,6 @@ const LATER: [&str; 37] = [
     "proxy_protocol",
     "slow_start",
     "panic_threshold",
-    "max_lag",
-    "max_lag_bytes",
     "per_try_timeout",
     "budget",
     "on",
@@ -127,7 +158,7 @@ const LATER: [&str; 37] = [
 ];
 
 /// Keys that exist, but in another table.
-const ELSEWHERE: [(&str, &str); 26] = [
+const ELSEWHERE: [(&str, &str); 37] = [
     ("interval", "health = { interval = \"5s\", … }"),
     ("rise", "health = { rise = 2, … }"),
     ("fall", "health = { fall = 3, … }"),
@@ -166,6 +197,29 @@ const ELSEWHERE: [(&str, &str); 26] = [
     ("role", "[listeners.x]"),
     ("bind", "[listeners.x]"),
     ("max_held", "[listeners.x]"),
+    ("tls", "[listeners.x] and [upstreams.x]"),
+    ("source", "[upstreams.x]"),
+    (
+        "patroni",
+        "[upstreams.x] source.patroni = { scope = \"…\", members = [\"http://pg1:8008\"] }",
+    ),
+    (
+        "sentinel",
+        "[upstreams.x] source.sentinel = { sentinels = [\"10.0.0.1:26379\"], master = \"mymaster\" }",
+    ),
+    (
+        "redis_cluster",
+        "[upstreams.x] source.redis_cluster = { seeds = [\"10.0.0.1:6379\"] }",
+    ),
+    (
+        "certificates",
+        "[certificates.x] at the top, and tls = { certificates = [\"x\"] } in a listener",
+    ),
+    ("max_lag", "[upstreams.x]"),
+    ("max_lag_time", "[upstreams.x]"),
+    ("release_rate", "[upstreams.x]"),
+    ("on_empty", "[listeners.x]"),
+    ("state_dir", "[process]"),
     ("connect_timeout", "[upstreams.x]"),
     ("first_byte_timeout", "[upstreams.x]"),
     ("balance", "[upstreams.x]"),
@@ -178,7 +232,7 @@ const ELSEWHERE: [(&str, &str); 26] = [
 ];
 
 /// Values of other products and what they are called here.
-const VALUES: [(&str, &str); 27] = [
+const VALUES: [(&str, &str); 35] = [
     ("least_request", "least_conn"),
     ("leastconn", "least_conn"),
     ("least-conn", "least_conn"),
@@ -193,14 +247,22 @@ const VALUES: [(&str, &str); 27] = [
     ("master", "primary"),
     ("leader", "primary"),
     ("write", "primary"),
-    ("read-write", "primary"),
     ("slave", "replica"),
-    ("standby", "replica"),
     ("secondary", "replica"),
     ("read", "replica"),
     ("postgresql", "postgres"),
     ("pg", "postgres"),
     ("pgsql", "postgres"),
+    ("patroni", "postgres"),
+    ("sentinel", "redis"),
+    ("prefer-replica", "prefer_replica"),
+    ("wait", "hold"),
+    ("queue", "hold"),
+    ("refuse", "reject"),
+    ("fail", "reject"),
+    ("require", "required"),
+    ("request", "optional"),
+    ("verify-full", "required"),
     ("mysql", "tcp"),
     ("valkey", "redis"),
     ("warning", "warn"),
@@ -209,7 +271,7 @@ const VALUES: [(&str, &str); 27] = [
 ];
 
 /// Values that a later version will know.
-const LATER_VALUES: [&str; 14] = [
+const LATER_VALUES: [&str; 12] = [
     "https",
     "http2",
     "h2",
@@ -222,8 +284,6 @@ const LATER_VALUES: [&str; 14] = [
     "ip_hash",
     "hash",
     "sticky",
-    "sentinel",
-    "patroni",
 ];
 
 /// What to say about a word that is not known here.

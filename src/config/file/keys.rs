@@ -6,10 +6,10 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
-use super::table;
+use super::{source, table, tls};
 
 /// Tables at the top of the file.
-pub const TOP: [&str; 8] = [
+pub const TOP: [&str; 9] = [
     "version",
     "process",
     "admin",
@@ -18,6 +18,7 @@ pub const TOP: [&str; 8] = [
     "listeners",
     "routes",
     "upstreams",
+    "certificates",
 ];
 
 /// Every table with its keys, in the order of the reference.
@@ -30,6 +31,7 @@ pub fn keys() -> Vec<(&'static str, &'static [&'static str])> {
         ("log", keys_of::<table::LogTable>()),
         ("log.access", keys_of::<table::AccessTable>()),
         ("listeners.NAME", keys_of::<table::ListenerTable>()),
+        ("listeners.NAME.tls", keys_of::<tls::ListenerTlsTable>()),
         ("routes.NAME", keys_of::<table::RouteTable>()),
         ("routes.NAME.retry", keys_of::<table::RetryTable>()),
         ("upstreams.NAME", keys_of::<table::UpstreamTable>()),
@@ -55,6 +57,21 @@ pub fn keys() -> Vec<(&'static str, &'static [&'static str])> {
             "upstreams.NAME.health.redis",
             keys_of::<table::RedisProbeTable>(),
         ),
+        ("upstreams.NAME.source", keys_of::<source::SourceTable>()),
+        (
+            "upstreams.NAME.source.patroni",
+            keys_of::<source::PatroniTable>(),
+        ),
+        (
+            "upstreams.NAME.source.sentinel",
+            keys_of::<source::SentinelTable>(),
+        ),
+        (
+            "upstreams.NAME.source.redis_cluster",
+            keys_of::<source::RedisClusterTable>(),
+        ),
+        ("upstreams.NAME.tls", keys_of::<tls::UpstreamTlsTable>()),
+        ("certificates.NAME", keys_of::<tls::CertificateTable>()),
         ("a secret", keys_of::<table::SecretReference>()),
     ]
 }
@@ -65,6 +82,8 @@ pub fn words() -> Vec<&'static [&'static str]> {
     words.extend([
         keys_of::<table::Kind>(),
         keys_of::<table::RoleWord>(),
+        keys_of::<table::OnEmptyWord>(),
+        keys_of::<tls::ClientCertificateWord>(),
         keys_of::<table::AcceptWord>(),
         keys_of::<table::BalanceWord>(),
         keys_of::<table::Level>(),
@@ -143,7 +162,7 @@ mod tests {
         let keys = keys();
         assert!(keys.contains(&("log", &["level", "format", "access"])));
         assert!(keys.contains(&("a secret", &["file", "env"])));
-        assert!(words().contains(&["primary", "replica", "any"].as_slice()));
+        assert!(words().contains(&["primary", "hold", "reject"].as_slice()));
         assert!(
             keys.iter()
                 .all(|(table, keys)| !keys.is_empty() || table.ends_with(".tcp"))

@@ -1,9 +1,12 @@
 //! The file as written: tables with places, nothing checked but their shape.
 
+pub mod amount;
 pub mod foreign;
 pub mod keys;
 mod repair;
+pub mod source;
 pub mod table;
+pub mod tls;
 pub mod unit;
 
 use std::collections::BTreeSet;
@@ -12,10 +15,11 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
-pub use repair::Mended;
+pub use repair::{Mended, is_broken};
 use table::{
     AdminTable, ListenerTable, LogTable, MetricsTable, ProcessTable, RouteTable, UpstreamTable,
 };
+use tls::CertificateTable;
 
 use super::default::NAMES_MAX;
 use super::problem::{Findings, line_column};
@@ -57,6 +61,8 @@ pub struct Written {
     pub routes: Vec<Named<RouteTable>>,
     /// `[upstreams.x]`
     pub upstreams: Vec<Named<UpstreamTable>>,
+    /// `[certificates.x]`
+    pub certificates: Vec<Named<CertificateTable>>,
 }
 
 impl Written {
@@ -68,6 +74,11 @@ impl Written {
     /// The listener of a name.
     pub fn listener(&self, name: &str) -> Option<&Named<ListenerTable>> {
         find(&self.listeners, name)
+    }
+
+    /// The certificate of a name.
+    pub fn certificate(&self, name: &str) -> Option<&Named<CertificateTable>> {
+        find(&self.certificates, name)
     }
 
     /// The route of a name.
@@ -190,6 +201,7 @@ fn read_top(
         "listeners" => read_named(word, value, &mut written.listeners, findings),
         "routes" => read_named(word, value, &mut written.routes, findings),
         "upstreams" => read_named(word, value, &mut written.upstreams, findings),
+        "certificates" => read_named(word, value, &mut written.certificates, findings),
         _ => {
             written.has_version = true;
             match value.get_ref() {

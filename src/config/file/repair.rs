@@ -29,13 +29,18 @@ impl<T> Mended<T> {
     /// Whether something was written for the key that could not be read. `health` is broken by
     /// `health.http`, too.
     pub fn is_broken(&self, path: &str) -> bool {
-        self.broken.iter().any(|broken| {
-            broken.is_empty()
-                || broken
-                    .strip_prefix(path)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })
+        is_broken(&self.broken, path)
     }
+}
+
+/// [`Mended::is_broken`], given the paths.
+pub fn is_broken(broken: &[String], path: &str) -> bool {
+    broken.iter().any(|broken| {
+        broken.is_empty()
+            || broken
+                .strip_prefix(path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }
 
 /// Reads a table; what is wrong with it goes to the findings.

@@ -8,6 +8,9 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use std::fmt;
 use toml::Spanned;
 
+use super::amount::{Rate, Size};
+use super::source::SourceTable;
+use super::tls::{ListenerTlsTable, UpstreamTlsTable};
 use super::unit::{Count, Period, Statuses, Threads};
 
 /// A key's value and its place, where it is written.
@@ -21,6 +24,7 @@ pub struct ProcessTable {
     pub max_connections: Field<Count>,
     pub drain_timeout: Field<Period>,
     pub drain_delay: Field<Period>,
+    pub state_dir: Field<String>,
 }
 
 /// `[admin]`
@@ -65,10 +69,15 @@ pub struct ListenerTable {
     pub kind: Field<Kind>,
     pub upstream: Field<String>,
     pub role: Field<RoleWord>,
+    pub on_empty: Field<OnEmptyWord>,
     pub hold: Field<Period>,
     pub max_held: Field<Count>,
     pub accept: Field<AcceptWord>,
     pub max_connections: Field<Count>,
+    pub max_connections_per_user: Field<Count>,
+    pub max_connections_per_database: Field<Count>,
+    pub tls: Field<ListenerTlsTable>,
+    pub login_timeout: Field<Period>,
     pub idle_timeout: Field<Period>,
     pub request_head_timeout: Field<Period>,
     pub keepalive_timeout: Field<Period>,
@@ -101,7 +110,13 @@ pub struct UpstreamTable {
     pub balance: Field<BalanceWord>,
     pub ewma: Field<EwmaTable>,
     pub endpoints: Field<Vec<Spanned<EndpointTable>>>,
+    pub source: Field<SourceTable>,
     pub health: Field<HealthTable>,
+    pub tls: Field<UpstreamTlsTable>,
+    pub max_lag: Field<Size>,
+    pub max_lag_time: Field<Period>,
+    pub release_rate: Field<Rate>,
+    pub max_held: Field<Count>,
     pub connect_timeout: Field<Period>,
     pub first_byte_timeout: Field<Period>,
     pub idle_timeout: Field<Period>,
@@ -264,13 +279,34 @@ impl Kind {
     }
 }
 
-/// `role = "…"`
+/// `role = "…"`; with `-` as libpq's `target_session_attrs` has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum RoleWord {
+    #[serde(rename = "primary")]
+    Primary,
+    #[serde(rename = "replica")]
+    Replica,
+    #[serde(rename = "prefer_replica")]
+    PreferReplica,
+    #[serde(rename = "any")]
+    Any,
+    #[serde(rename = "read-write")]
+    ReadWrite,
+    #[serde(rename = "standby")]
+    Standby,
+    #[serde(rename = "read-only")]
+    ReadOnly,
+    #[serde(rename = "prefer-standby")]
+    PreferStandby,
+}
+
+/// `on_empty = "…"`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RoleWord {
+pub enum OnEmptyWord {
     Primary,
-    Replica,
-    Any,
+    Hold,
+    Reject,
 }
 
 /// `accept = "…"`

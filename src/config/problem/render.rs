@@ -99,14 +99,31 @@ pub fn mask_secrets(text: &str) -> String {
     let mut from = 0;
     while let Some(value) = next_secret(text, from) {
         from = value.end;
-        for byte in masked.get_mut(value).into_iter().flatten() {
-            if *byte != b'\n' {
-                *byte = b'*';
-            }
-        }
+        mask(&mut masked, value);
+    }
+    for (at, _) in text.match_indices("://") {
+        mask(&mut masked, url_login(text, at + "://".len()));
     }
     // a masked value covers whole characters
     String::from_utf8(masked).unwrap_or_default()
+}
+
+fn mask(bytes: &mut [u8], place: Range<usize>) {
+    for byte in bytes.get_mut(place).into_iter().flatten() {
+        if *byte != b'\n' {
+            *byte = b'*';
+        }
+    }
+}
+
+/// The `user:password` of a URL, which begins at `start`; empty where it has none.
+fn url_login(text: &str, start: usize) -> Range<usize> {
+    let rest = text.get(start..).unwrap_or_default();
+    let end = rest
+        .find(|c: char| c.is_whitespace() || "\"'/?#,".contains(c))
+        .unwrap_or(rest.len());
+    let authority = rest.get(..end).unwrap_or_default();
+    start..start + authority.rfind('@').unwrap_or(0)
 }
 
 const SECRET_WORDS: [&str; 4] = ["pass", "secret", "token", "credential"];
@@ -178,6 +195,8 @@ mod tests {
             ),
             ("auth_pass=hunter2 }", "auth_pass=********}"),
             ("password = \"a\\\"b\", x", "password = ******, x"),
+            ("[\"http://u:p@h:1/@\", 'x']", "[\"http://***@h:1/@\", 'x']"),
+            ("etcd = \"http://h:1\"", "etcd = \"http://h:1\""),
             ("password = \"open\nx = 1", "password = *****\nx = 1"),
             (
                 "\"api-token\" = \"\"\"a\nb\"\"\"\nx",

@@ -1,20 +1,20 @@
 //! `health = { … }`: one probe, its rhythm, its secrets.
 
 use std::ops::Range;
-use std::path::PathBuf;
 
 use toml::Spanned;
 
-use super::value::{count_u32, key_span, period, period_or_zero};
+use super::secret::secret;
+use super::value::{check_word, count_u32, key_span, period, period_or_zero};
 use crate::config::default;
 use crate::config::file::Named;
 use crate::config::file::table::{
     Field, HealthTable, HttpProbeTable, Kind, Method, PostgresProbeTable, RedisProbeTable,
-    SecretTable, UpstreamTable,
+    UpstreamTable,
 };
 use crate::config::file::unit::Statuses;
 use crate::config::problem::Findings;
-use crate::config::secret::{Secret, SecretReader, SecretSource};
+use crate::config::secret::SecretReader;
 use crate::config::upstream::{Health, HttpProbe, PostgresProbe, Probe, RedisProbe};
 
 pub(super) fn health(
@@ -27,7 +27,7 @@ pub(super) fn health(
         if let Some(kind) = kind.filter(|kind| kind.has_roles())
             && !named.read.is_broken("health")
         {
-            note_no_role_probe(named.name.span(), named.name.get_ref(), kind, findings);
+            note_no_role_probe(named, kind, findings);
         }
         return None;
     };
@@ -134,14 +134,19 @@ fn check_fit(
     ));
 }
 
-fn note_no_role_probe(span: Range<usize>, name: &str, kind: Kind, findings: &mut Findings<'_>) {
+fn note_no_role_probe(named: &Named<UpstreamTable>, kind: Kind, findings: &mut Findings<'_>) {
     let word = kind.as_str();
-    findings
-        .error(
-            "no-role-probe",
-            span,
-            format!("`{name}` has no health probe: nobody would know which {word} is the primary"),
+    let name = named.name.get_ref();
+    let message = if named.read.table.source.is_some() {
+        // a manager's word is old or wrong for a moment in every failover
+        format!(
+            "`{name}` has no health probe: a source names a primary, only the {word} node itself verifies that it is one"
         )
+    } else {
+        format!("`{name}` has no health probe: nobody would know which {word} is the primary")
+    };
+    findings
+        .error("no-role-probe", named.name.span(), message)
         .help(role_probe_help(kind));
 }
 
@@ -308,7 +313,7 @@ fn postgres(
             );
     }
     for (text, key) in [(&table.user, "user"), (&table.database, "database")] {
-        check_login(text, key, findings);
+        check_word(text, key, findings);
     }
     PostgresProbe {
         user: text_or(&table.user, ""),
@@ -323,7 +328,7 @@ fn redis(
     findings: &mut Findings<'_>,
 ) -> RedisProbe {
     let table = field.get_ref();
-    check_login(&table.user, "user", findings);
+    check_word(&table.user, "user", findings);
     if let (Some(user), None) = (&table.user, &table.password) {
         findings
             .error(
@@ -337,74 +342,4 @@ fn redis(
         user: table.user.as_ref().map(|user| user.get_ref().clone()),
         password: secret(&table.password, secrets, findings),
     }
-}
-
-fn check_login(field: &Field<String>, key: &str, findings: &mut Findings<'_>) {
-    if let Some(text) = field
-        && (text.get_ref().is_empty() || text.get_ref().chars().any(char::is_control))
-    {
-        findings.error(
-            "wrong-value",
-            text.span(),
-            format!("`{key}` must have characters, and no control characters"),
-        );
-    }
-}
-
-fn secret(
-    field: &Field<SecretTable>,
-    secrets: &SecretReader,
-    findings: &mut Findings<'_>,
-) -> Option<Secret> {
-    let field = field.as_ref()?;
-    let SecretTable::Reference(reference) = field.get_ref() else {
-        findings
-            .error(
-                "secret-in-file",
-                field.span(),
-                "a secret is not written into the configuration",
-            )
-            .help(
-                "configurations are copied, mailed and committed: put it into a file of its own \
-                 and write { file = \"/etc/fairlead/pg.pass\" }, or { env = \"PG_PASSWORD\" }",
-            );
-        return None;
-    };
-    let (source, span) = match (&reference.file, &reference.env) {
-        (Some(file), None) if !file.get_ref().is_empty() => (
-            SecretSource::File(PathBuf::from(file.get_ref())),
-            file.span(),
-        ),
-        (None, Some(name)) if is_env_name(name.get_ref()) => {
-            (SecretSource::Env(name.get_ref().clone()), name.span())
-        }
-        (None, Some(name)) => {
-            findings.error(
-                "bad-secret",
-                name.span(),
-                "not the name of an environment variable",
-            );
-            return None;
-        }
-        _ => {
-            findings
-                .error("bad-secret", field.span(), "a secret has one source")
-                .help("write { file = \"…\" } or { env = \"…\" }");
-            return None;
-        }
-    };
-    match secrets.read(&source) {
-        Ok(secret) => Some(secret),
-        Err(message) => {
-            findings.error("unreadable-secret", span, message).help(
-                "`fairlead check` reads secrets too: run it as the user and in the environment of \
-                 the service",
-            );
-            None
-        }
-    }
-}
-
-fn is_env_name(name: &str) -> bool {
-    !name.is_empty() && !name.contains(['=', '\0'])
 }

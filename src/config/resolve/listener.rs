@@ -1,26 +1,24 @@
 //! `[listeners.x]`, and whether it fits its upstream.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use toml::Spanned;
 
+use super::session::session;
 use super::value::{
-    count_usize, key_span, listen_address, note_unknown_name, period, period_or_zero, refuse,
-    require,
+    Owner, count_usize, listen_address, note_unknown_name, period, refuse, require,
 };
+use super::{Around, tls};
 use crate::config::default;
-use crate::config::file::table::{AcceptWord, Kind, ListenerTable, RoleWord, UpstreamTable};
+use crate::config::file::table::{AcceptWord, Kind, ListenerTable, UpstreamTable};
 use crate::config::file::{Named, Written};
-use crate::config::listener::{Accept, HttpListener, Listener, Protocol, SessionListener};
+use crate::config::listener::{Accept, HttpListener, Listener, Protocol};
 use crate::config::problem::Findings;
 use crate::model::name::Name;
-use crate::model::role::WantedRole;
 
 pub(super) fn listener(
     named: &Named<ListenerTable>,
-    written: &Written,
-    connections_max: usize,
+    around: &Around<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<Listener> {
     let table = &named.read.table;
@@ -28,7 +26,7 @@ pub(super) fn listener(
     let connections_max = count_usize(
         &table.max_connections,
         "max_connections",
-        connections_max,
+        around.connections_max,
         1..=default::CONNECTIONS_LIMIT_MAX,
         findings,
     );
@@ -43,10 +41,10 @@ pub(super) fn listener(
     };
     let kind = *kind.get_ref();
     let protocol = match kind {
-        Kind::Http => Some(Protocol::Http(http(named, written, findings))),
-        Kind::Tcp => session(named, kind, written, findings).map(Protocol::Tcp),
-        Kind::Postgres => session(named, kind, written, findings).map(Protocol::Postgres),
-        Kind::Redis => session(named, kind, written, findings).map(Protocol::Redis),
+        Kind::Http => Some(Protocol::Http(http(named, around, findings))),
+        Kind::Tcp => session(named, kind, around, findings).map(Protocol::Tcp),
+        Kind::Postgres => session(named, kind, around, findings).map(Protocol::Postgres),
+        Kind::Redis => session(named, kind, around, findings).map(Protocol::Redis),
     };
     let accept = match table.accept.as_ref().map(Spanned::get_ref) {
         Some(AcceptWord::Kernel) => Accept::Kernel,
@@ -64,21 +62,14 @@ pub(super) fn listener(
 }
 
 fn bind(named: &Named<ListenerTable>, findings: &mut Findings<'_>) -> Vec<SocketAddr> {
-    let help = "write bind = [\"0.0.0.0:8080\"]";
-    let Some(list) = &named.read.table.bind else {
-        require(named, "bind", help, findings);
-        return Vec::new();
-    };
-    if list.get_ref().is_empty() && !named.read.is_broken("bind") {
-        findings
-            .error(
-                "empty",
-                list.span(),
-                "`bind` is empty: it would listen nowhere",
-            )
-            .help(help);
-    }
-    list.get_ref()
+    let texts = Owner::of(named).filled(
+        &named.read.table.bind,
+        "bind",
+        "it would listen nowhere",
+        "write bind = [\"0.0.0.0:8080\"]",
+        findings,
+    );
+    texts
         .iter()
         .filter_map(|text| listen_address(text, findings))
         .collect()
@@ -86,35 +77,15 @@ fn bind(named: &Named<ListenerTable>, findings: &mut Findings<'_>) -> Vec<Socket
 
 fn http(
     named: &Named<ListenerTable>,
-    written: &Written,
+    around: &Around<'_>,
     findings: &mut Findings<'_>,
 ) -> HttpListener {
     let table = &named.read.table;
-    let for_sessions = "it is for tcp, postgres and redis listeners: leave it out";
-    refuse(
-        &table.role,
-        "an http listener has no `role`",
-        for_sessions,
-        findings,
-    );
-    refuse(
-        &table.hold,
-        "an http listener has no `hold`",
-        for_sessions,
-        findings,
-    );
-    refuse(
-        &table.max_held,
-        "an http listener has no `max_held`",
-        for_sessions,
-        findings,
-    );
-    refuse(
-        &table.idle_timeout,
-        "an http listener has no `idle_timeout`",
-        "between requests `keepalive_timeout` counts, within one the upstream's `idle_timeout`",
-        findings,
-    );
+    let written = around.written;
+    refuse_session_keys(table, findings);
+    if let Some(field) = &table.tls {
+        tls::note_not_yet("listener", Kind::Http, field, findings);
+    }
     let upstream = upstream(named, Kind::Http, written, findings);
     if table.upstream.is_none() && !named.read.is_broken("upstream") && !has_route(named, written) {
         findings
@@ -148,6 +119,45 @@ fn http(
     }
 }
 
+fn refuse_session_keys(table: &ListenerTable, findings: &mut Findings<'_>) {
+    let message = |key: &str| format!("an http listener has no `{key}`");
+    let help = "it is for tcp, postgres and redis listeners: leave it out";
+    refuse(&table.role, &message("role"), help, findings);
+    refuse(&table.on_empty, &message("on_empty"), help, findings);
+    refuse(&table.hold, &message("hold"), help, findings);
+    refuse(&table.max_held, &message("max_held"), help, findings);
+    refuse(
+        &table.idle_timeout,
+        &message("idle_timeout"),
+        "between requests `keepalive_timeout` counts, within one the upstream's `idle_timeout`",
+        findings,
+    );
+    refuse_postgres_keys(table, Kind::Http, findings);
+}
+
+/// Keys that need to know who logs in.
+pub(super) fn refuse_postgres_keys(table: &ListenerTable, kind: Kind, findings: &mut Findings<'_>) {
+    let article = if kind == Kind::Http { "an" } else { "a" };
+    let kind = kind.as_str();
+    let message = |key: &str| format!("{article} {kind} listener has no `{key}`");
+    let help = "it is for postgres listeners: leave it out";
+    refuse(
+        &table.login_timeout,
+        &message("login_timeout"),
+        help,
+        findings,
+    );
+    for (field, key) in [
+        (&table.max_connections_per_user, "max_connections_per_user"),
+        (
+            &table.max_connections_per_database,
+            "max_connections_per_database",
+        ),
+    ] {
+        refuse(field, &message(key), help, findings);
+    }
+}
+
 /// Whether some route names it, or may do so once its mistake is mended.
 fn has_route(named: &Named<ListenerTable>, written: &Written) -> bool {
     written.routes.iter().any(|route| {
@@ -160,90 +170,8 @@ fn has_route(named: &Named<ListenerTable>, written: &Written) -> bool {
     })
 }
 
-fn session(
-    named: &Named<ListenerTable>,
-    kind: Kind,
-    written: &Written,
-    findings: &mut Findings<'_>,
-) -> Option<SessionListener> {
-    let table = &named.read.table;
-    let word = kind.as_str();
-    for (field, key) in [
-        (&table.request_head_timeout, "request_head_timeout"),
-        (&table.keepalive_timeout, "keepalive_timeout"),
-    ] {
-        refuse(
-            field,
-            &format!("a {word} listener has no `{key}`"),
-            "it is for http listeners; sessions have `idle_timeout`",
-            findings,
-        );
-    }
-    if table.upstream.is_none() {
-        require(
-            named,
-            "upstream",
-            "write upstream = \"…\" with the name of an [upstreams.NAME]",
-            findings,
-        );
-    }
-    let upstream = upstream(named, kind, written, findings);
-    let role = role(named, kind, upstream, findings);
-    let hold = period_or_zero(
-        &table.hold,
-        match kind {
-            Kind::Postgres => default::HOLD_POSTGRES,
-            Kind::Redis => default::HOLD_REDIS,
-            Kind::Tcp | Kind::Http => default::HOLD_TCP,
-        },
-    );
-    Some(SessionListener {
-        upstream: Name::from(upstream?.name.get_ref().as_str()),
-        role,
-        hold,
-        held_max: held_max(table, hold, findings),
-        idle_timeout: period(
-            &table.idle_timeout,
-            "idle_timeout",
-            default::SESSION_IDLE_TIMEOUT,
-            findings,
-        ),
-        tls: None,
-        login_timeout: default::POSTGRES_LOGIN_TIMEOUT,
-        user_connections_max: 0,
-        database_connections_max: 0,
-    })
-}
-
-fn held_max(table: &ListenerTable, hold: Duration, findings: &mut Findings<'_>) -> usize {
-    if let Some(held) = &table.max_held {
-        if hold.is_zero() {
-            let span = key_span(findings.text, &held.span());
-            findings
-                .error(
-                    "key-does-nothing",
-                    span,
-                    "`max_held` does nothing while nobody is held",
-                )
-                .help("write hold = \"10s\" to let clients wait, or leave `max_held` out");
-        } else if held.get_ref().0 == 0 {
-            findings
-                .error("zero", held.span(), "`max_held` is 0: nobody could be held")
-                .help("write hold = \"0s\" to refuse at once, or a larger `max_held`");
-            return default::HELD_MAX;
-        }
-    }
-    count_usize(
-        &table.max_held,
-        "max_held",
-        default::HELD_MAX,
-        0..=default::HELD_LIMIT_MAX,
-        findings,
-    )
-}
-
 /// The upstream it names, when there is one and it speaks the same.
-fn upstream<'w>(
+pub(super) fn upstream<'w>(
     named: &Named<ListenerTable>,
     kind: Kind,
     written: &'w Written,
@@ -283,49 +211,4 @@ fn upstream<'w>(
             ));
     }
     Some(upstream)
-}
-
-fn role(
-    named: &Named<ListenerTable>,
-    kind: Kind,
-    upstream: Option<&Named<UpstreamTable>>,
-    findings: &mut Findings<'_>,
-) -> WantedRole {
-    let upstream_kind = upstream.and_then(|it| it.read.table.kind.as_ref());
-    let has_roles = kind.has_roles() || upstream_kind.is_some_and(|it| it.get_ref().has_roles());
-    let Some(role) = &named.read.table.role else {
-        if has_roles {
-            require(
-                named,
-                "role",
-                "write role = \"primary\" for the one that takes writes, \"replica\" for read-only \
-                 ones, \"any\" for both",
-                findings,
-            );
-        }
-        return WantedRole::Any;
-    };
-    let wanted = match role.get_ref() {
-        RoleWord::Primary => WantedRole::Primary,
-        RoleWord::Replica => WantedRole::Replica,
-        RoleWord::Any => WantedRole::Any,
-    };
-    if let Some(upstream_kind) = upstream_kind
-        && !upstream_kind.get_ref().has_roles()
-        && wanted != WantedRole::Any
-    {
-        let theirs = upstream_kind.get_ref().as_str();
-        findings
-            .error(
-                "no-roles",
-                role.span(),
-                format!("endpoints of a {theirs} upstream have no roles"),
-            )
-            .related(upstream_kind.span(), "the upstream's kind")
-            .help(
-                "leave `role` out, or make the upstream kind = \"postgres\" or \"redis\" with a \
-                 health probe that asks for the role",
-            );
-    }
-    wanted
 }

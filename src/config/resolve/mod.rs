@@ -6,7 +6,12 @@ mod health;
 mod listener;
 mod process;
 mod route;
+mod secret;
+mod session;
+mod source;
+mod tls;
 mod upstream;
+mod urls;
 mod value;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,8 +24,18 @@ pub(super) use value::key_span;
 use super::file::{Named, Written};
 use super::problem::Findings;
 use super::secret::SecretReader;
+use super::tls::Certificate;
 use super::{Config, default};
 use crate::model::name::Name;
+
+/// What a listener is checked against.
+struct Around<'w> {
+    written: &'w Written,
+    secrets: &'w SecretReader,
+    certificates: &'w BTreeMap<Name, Arc<Certificate>>,
+    /// Of the process: the default of each listener.
+    connections_max: usize,
+}
 
 /// The configuration, usable only when the findings have no errors.
 pub(super) fn resolve(
@@ -32,6 +47,7 @@ pub(super) fn resolve(
     check_names("listener", &written.listeners, findings);
     check_names("route", &written.routes, findings);
     check_names("upstream", &written.upstreams, findings);
+    check_names("certificate", &written.certificates, findings);
     let mut config = Config {
         process: process::process(written, findings),
         admin: process::admin(written, findings),
@@ -46,12 +62,18 @@ pub(super) fn resolve(
             .filter_map(|named| upstream::upstream(named, secrets, findings)),
         |upstream| &upstream.name,
     );
-    let connections_max = config.process.connections_max;
+    config.certificates = tls::certificates(written, secrets, findings);
+    let around = Around {
+        written,
+        secrets,
+        certificates: &config.certificates,
+        connections_max: config.process.connections_max,
+    };
     config.listeners = by_name(
         written
             .listeners
             .iter()
-            .filter_map(|named| listener::listener(named, written, connections_max, findings)),
+            .filter_map(|named| listener::listener(named, &around, findings)),
         |listener| &listener.name,
     );
     let routes: Vec<_> = written

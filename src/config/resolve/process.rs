@@ -58,7 +58,28 @@ pub(super) fn process(written: &Written, findings: &mut Findings<'_>) -> Process
             findings,
         ),
         drain_delay: period_or_zero(&table.drain_delay, default::DRAIN_DELAY),
-        state_dir: StateDir::default(),
+        state_dir: state_dir(&table.state_dir, findings),
+    }
+}
+
+fn state_dir(field: &Field<String>, findings: &mut Findings<'_>) -> StateDir {
+    let Some(field) = field else {
+        return StateDir::Auto;
+    };
+    match field.get_ref().as_str() {
+        "auto" => StateDir::Auto,
+        "off" => StateDir::Off,
+        path if is_absolute_path(path) => StateDir::At(PathBuf::from(path)),
+        _ => {
+            findings
+                .error(
+                    "bad-path",
+                    field.span(),
+                    "`state_dir` is \"auto\", \"off\" or an absolute path",
+                )
+                .help(format!("such as \"{}\"", default::STATE_DIR));
+            StateDir::Off
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::value::{count_u32, note_unknown_name, require};
+use super::value::{Owner, count_u32, note_unknown_name, require};
 use crate::config::default;
 use crate::config::file::table::{Kind, RouteTable};
 use crate::config::file::{Named, Written};
@@ -66,22 +66,15 @@ fn listeners(
     written: &Written,
     findings: &mut Findings<'_>,
 ) -> Vec<Name> {
-    let help = "write listeners = [\"…\"] with the names of http listeners";
-    let Some(list) = &named.read.table.listeners else {
-        require(named, "listeners", help, findings);
-        return Vec::new();
-    };
-    if list.get_ref().is_empty() && !named.read.is_broken("listeners") {
-        findings
-            .error(
-                "empty",
-                list.span(),
-                "`listeners` is empty: the route is never used",
-            )
-            .help(help);
-    }
+    let references = Owner::of(named).filled(
+        &named.read.table.listeners,
+        "listeners",
+        "the route is never used",
+        "write listeners = [\"…\"] with the names of http listeners",
+        findings,
+    );
     let mut names: Vec<Name> = Vec::new();
-    for reference in list.get_ref() {
+    for reference in references {
         let word = reference.get_ref().as_str();
         let Some(listener) = written.listener(word) else {
             let known = written

@@ -4,14 +4,18 @@ use std::collections::HashMap;
 
 use toml::Spanned;
 
-use super::health;
-use super::value::{count_u32, count_usize, key_span, period, refuse, require};
+use super::value::{Owner, count_u32, count_usize, key_span, period, refuse, require};
+use super::{health, source, tls};
 use crate::config::default;
 use crate::config::file::Named;
-use crate::config::file::table::{BalanceWord, EndpointTable, EwmaTable, Kind, UpstreamTable};
+use crate::config::file::amount::Rate;
+use crate::config::file::table::{
+    BalanceWord, EndpointTable, EwmaTable, Field, Kind, UpstreamTable,
+};
 use crate::config::problem::Findings;
 use crate::config::secret::SecretReader;
-use crate::config::upstream::{Balance, Endpoint, Upstream, UpstreamKind};
+use crate::config::tls::UpstreamTls;
+use crate::config::upstream::{Balance, Endpoint, LagMax, Upstream, UpstreamKind};
 use crate::model::address::{Address, AddressError};
 use crate::model::name::Name;
 
@@ -32,6 +36,8 @@ pub(super) fn upstream(
     }
     let endpoints = endpoints(named, findings);
     let health = health::health(named, secrets, findings);
+    let source = source::source(named, secrets, findings);
+    let tls = tls(named, kind, secrets, findings);
     refuse_http_keys(table, kind, findings);
     let connect_timeout = match kind {
         Some(kind) if kind.has_roles() => default::CONNECT_TIMEOUT_DATABASE,
@@ -72,11 +78,17 @@ pub(super) fn upstream(
         ),
         balance: balance(table, kind, findings),
         endpoints,
-        source: None,
-        tls: None,
-        lag_max: Default::default(),
-        release_rate: crate::config::default::RELEASE_RATE,
-        held_max: crate::config::default::HELD_MAX,
+        source,
+        tls,
+        lag_max: lag_max(table, kind, findings),
+        release_rate: release_rate(&table.release_rate, findings),
+        held_max: count_usize(
+            &table.max_held,
+            "max_held",
+            default::HELD_MAX,
+            1..=default::HELD_LIMIT_MAX,
+            findings,
+        ),
         health,
     };
     kind.map(|_| upstream)
@@ -108,6 +120,78 @@ fn refuse_http_keys(table: &UpstreamTable, kind: Option<Kind>, findings: &mut Fi
         help,
         findings,
     );
+}
+
+fn tls(
+    named: &Named<UpstreamTable>,
+    kind: Option<Kind>,
+    secrets: &SecretReader,
+    findings: &mut Findings<'_>,
+) -> Option<UpstreamTls> {
+    let field = &named.read.table.tls;
+    if let (Some(field), Some(kind @ (Kind::Http | Kind::Tcp))) = (field, kind) {
+        tls::note_not_yet("upstream", kind, field, findings);
+        return None;
+    }
+    tls::upstream(&Owner::of(named), field, secrets, findings)
+}
+
+fn lag_max(table: &UpstreamTable, kind: Option<Kind>, findings: &mut Findings<'_>) -> LagMax {
+    if let Some(kind) = kind.filter(|kind| !kind.has_roles()) {
+        let message = |key: &str| format!("a {} upstream has no `{key}`", kind.as_str());
+        let help = "only replicas of postgres and redis lag behind: leave it out";
+        let (bytes, time) = (&table.max_lag, &table.max_lag_time);
+        refuse(
+            bytes,
+            &message("max_lag").replace("a http", "an http"),
+            help,
+            findings,
+        );
+        refuse(
+            time,
+            &message("max_lag_time").replace("a http", "an http"),
+            help,
+            findings,
+        );
+    }
+    if kind == Some(Kind::Redis) {
+        refuse(
+            &table.max_lag_time,
+            "a redis replica does not tell how old its last write is",
+            "write max_lag = \"1MiB\": bytes of the replication stream",
+            findings,
+        );
+    }
+    let time = table.max_lag_time.as_ref().map(|_| {
+        let default = std::time::Duration::from_secs(10);
+        period(&table.max_lag_time, "max_lag_time", default, findings)
+    });
+    LagMax {
+        bytes: table.max_lag.as_ref().map(|size| size.get_ref().0),
+        time,
+    }
+}
+
+fn release_rate(field: &Field<Rate>, findings: &mut Findings<'_>) -> u32 {
+    let Some(field) = field else {
+        return default::RELEASE_RATE;
+    };
+    let Rate::PerSecond(rate) = *field.get_ref() else {
+        return 0;
+    };
+    if !(1..=u64::from(default::RELEASE_RATE_MAX)).contains(&rate) {
+        findings
+            .error(
+                "out-of-bounds",
+                field.span(),
+                format!(
+                    "`release_rate` must be from \"1/s\" to \"{}/s\"",
+                    default::RELEASE_RATE_MAX
+                ),
+            )
+            .help("write \"off\" to let all go at once");
+    }
+    u32::try_from(rate).unwrap_or(default::RELEASE_RATE_MAX)
 }
 
 fn balance(table: &UpstreamTable, kind: Option<Kind>, findings: &mut Findings<'_>) -> Balance {
@@ -148,7 +232,10 @@ fn balance(table: &UpstreamTable, kind: Option<Kind>, findings: &mut Findings<'_
 fn endpoints(named: &Named<UpstreamTable>, findings: &mut Findings<'_>) -> Vec<Endpoint> {
     let help = "write endpoints = [{ address = \"10.0.0.1:8080\" }]";
     let Some(list) = &named.read.table.endpoints else {
-        require(named, "endpoints", help, findings);
+        // a source finds them
+        if named.read.table.source.is_none() && !named.read.is_broken("source") {
+            require(named, "endpoints", help, findings);
+        }
         return Vec::new();
     };
     let is_broken = named.read.is_broken("endpoints");

@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use crate::config::file::table::Field;
 use crate::config::file::unit::{Count, Period, format_duration};
-use crate::config::file::{Named, foreign};
+use crate::config::file::{Named, foreign, is_broken};
 use crate::config::problem::Findings;
 
 /// A duration that must not be zero.
@@ -107,19 +107,122 @@ pub(super) fn refuse<T>(field: &Field<T>, message: &str, help: &str, findings: &
     }
 }
 
-/// Notes that a key must be there, unless it is there and only wrong.
-pub(super) fn require<T>(named: &Named<T>, key: &str, help: &str, findings: &mut Findings<'_>) {
-    if named.read.is_broken(key) {
-        return;
+/// A table in which some keys must be there.
+#[derive(Debug, Clone)]
+pub(super) struct Owner<'a> {
+    /// What people call it: its name, or the path of the key it is the value of.
+    name: &'a str,
+    /// Where to point at when something is missing.
+    span: Range<usize>,
+    /// The path of the table below its `[kind.name]`; empty = that table itself.
+    path: &'a str,
+    /// Keys of the `[kind.name]` table that could not be read: wrong, not missing.
+    broken: &'a [String],
+}
+
+impl<'a> Owner<'a> {
+    /// A `[kind.name]` table.
+    pub(super) fn of<T>(named: &'a Named<T>) -> Owner<'a> {
+        Owner {
+            name: named.name.get_ref(),
+            span: named.name.span(),
+            path: "",
+            broken: &named.read.broken,
+        }
     }
-    let name = named.name.get_ref();
-    findings
-        .error(
-            "missing-key",
-            named.name.span(),
-            format!("`{name}` has no `{key}`"),
-        )
-        .help(help);
+
+    /// A table below one: `source.patroni`, whose value is at `span`.
+    pub(super) fn below<T>(
+        named: &'a Named<T>,
+        path: &'a str,
+        span: &Range<usize>,
+        findings: &Findings<'_>,
+    ) -> Owner<'a> {
+        Owner {
+            name: path,
+            span: key_span(findings.text, span),
+            path,
+            broken: &named.read.broken,
+        }
+    }
+
+    /// Whether something was written for the key that could not be read.
+    pub(super) fn is_broken(&self, key: &str) -> bool {
+        if self.path.is_empty() {
+            return is_broken(self.broken, key);
+        }
+        is_broken(self.broken, &format!("{}.{key}", self.path))
+    }
+
+    /// Notes that a key must be there, unless it is there and only wrong.
+    pub(super) fn note_missing(&self, key: &str, help: &str, findings: &mut Findings<'_>) {
+        if self.is_broken(key) {
+            return;
+        }
+        findings
+            .error(
+                "missing-key",
+                self.span.clone(),
+                format!("`{}` has no `{key}`", self.name),
+            )
+            .help(help);
+    }
+
+    /// The values of a list that must be there and not be empty; `nothing` says what an empty one
+    /// would do.
+    pub(super) fn filled<'f, T>(
+        &self,
+        field: &'f Field<Vec<T>>,
+        key: &str,
+        nothing: &str,
+        help: &str,
+        findings: &mut Findings<'_>,
+    ) -> &'f [T] {
+        let Some(list) = field else {
+            self.note_missing(key, help, findings);
+            return &[];
+        };
+        if list.get_ref().is_empty() && !self.is_broken(key) {
+            findings
+                .error("empty", list.span(), format!("`{key}` is empty: {nothing}"))
+                .help(help);
+        }
+        list.get_ref()
+    }
+
+    /// A text that must be there, with characters and without control characters.
+    pub(super) fn word(
+        &self,
+        field: &Field<String>,
+        key: &str,
+        help: &str,
+        findings: &mut Findings<'_>,
+    ) -> String {
+        let Some(text) = field else {
+            self.note_missing(key, help, findings);
+            return String::new();
+        };
+        check_word(field, key, findings);
+        text.get_ref().clone()
+    }
+}
+
+/// Refuses an empty text, and one with control characters.
+pub(super) fn check_word(field: &Field<String>, key: &str, findings: &mut Findings<'_>) {
+    if let Some(text) = field
+        && (text.get_ref().is_empty() || text.get_ref().chars().any(char::is_control))
+    {
+        findings.error(
+            "wrong-value",
+            text.span(),
+            format!("`{key}` must have characters, and no control characters"),
+        );
+    }
+}
+
+/// Notes that a key of a `[kind.name]` table must be there, unless it is there and only wrong.
+pub(super) fn require<T>(named: &Named<T>, key: &str, help: &str, findings: &mut Findings<'_>) {
+    Owner::of(named).note_missing(key, help, findings);
 }
 
 /// Notes a name that nothing has, with the nearest one.

@@ -1,6 +1,6 @@
 //! Every mistake is refused, at the right line and column. `¡` marks the place.
 
-use super::{assert_table, check_problems, checked};
+use super::{assert_table, check_problems, checked, mistakes_roles};
 
 /// Codes in the order of their places, and the text.
 const MISTAKES: &[(&[&str], &str)] = &[
@@ -28,10 +28,6 @@ const MISTAKES: &[(&[&str], &str)] = &[
     ),
     (
         &["unknown-key"],
-        "@web\n¡tls = { certificates = [\"site\"] }\n@app\n",
-    ),
-    (
-        &["unknown-key"],
         "@web\n@app\n¡outlier = { consecutive_errors = 5 }\n",
     ),
     (&["unknown-key"], "@web\n@app\n¡interval = \"5s\"\n"),
@@ -45,15 +41,7 @@ const MISTAKES: &[(&[&str], &str)] = &[
     ),
     (
         &["unknown-key"],
-        "@web\n@app\n¡source.patroni = { scope = \"x\" }\n",
-    ),
-    (
-        &["unknown-key"],
         "¡include = [\"conf.d/*.toml\"]\n@web\n@app\n",
-    ),
-    (
-        &["unknown-key"],
-        "[process]\n¡state_dir = \"/var\"\n@web\n@app\n",
     ),
     (
         &["unknown-word"],
@@ -415,7 +403,7 @@ fn all_problems_of_a_file_are_told_at_once() {
 
 #[test]
 fn every_problem_says_what_to_do() {
-    for (_, text) in MISTAKES {
+    for (_, text) in MISTAKES.iter().chain(mistakes_roles::MISTAKES) {
         for problem in checked(&text.replace('¡', "")).unwrap_err() {
             let ways = [
                 "write ",

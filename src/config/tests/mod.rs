@@ -2,6 +2,7 @@
 
 mod files;
 mod mistakes;
+mod mistakes_roles;
 mod round_trip;
 mod warnings;
 
@@ -10,7 +11,7 @@ use super::secret::SecretReader;
 use super::{Config, parse};
 
 /// Pieces that many texts need to be whole: `@web` is a line of its own.
-const PIECES: [(&str, &str); 5] = [
+const PIECES: [(&str, &str); 8] = [
     (
         "@web",
         "[listeners.web]\nbind = [\"0.0.0.0:80\"]\nkind = \"http\"\nupstream = \"app\"",
@@ -35,6 +36,16 @@ const PIECES: [(&str, &str); 5] = [
          role = \"primary\"\n[upstreams.cache]\nkind = \"redis\"\n\
          endpoints = [{ address = \"a:1\" }]\nhealth = { redis = {} }",
     ),
+    (
+        "@pat",
+        "[upstreams.db]\nkind = \"postgres\"\nhealth = { postgres = { user = \"u\" } }",
+    ),
+    (
+        "@sen",
+        "[listeners.red]\nbind = [\"0.0.0.0:6379\"]\nkind = \"redis\"\nupstream = \"cache\"\n\
+         role = \"primary\"\n[upstreams.cache]\nkind = \"redis\"\nhealth = { redis = {} }",
+    ),
+    ("@cert", "[certificates.site]\ncert = \"/c\"\nkey = \"/k\""),
 ];
 
 /// The text with its pieces and, unless it has one, a version.

@@ -6,6 +6,24 @@ use crate::config::diff::diff;
 use crate::config::dump::dump;
 use crate::config::secret::SecretReader;
 
+/// What conf/full.toml does not show.
+const ROLES: &str = "[process]\nstate_dir = \"/s\"\n\
+    [listeners.pg]\nbind = [\"0.0.0.0:1\"]\nkind = \"postgres\"\nrole = \"standby\"\nupstream = \"db\"\n\
+    on_empty = \"primary\"\ntls = { certificates = [\"site\"], client_ca = \"/ca\", client_certificate = \"optional\" }\n\
+    max_connections_per_user = 5\n\
+    [listeners.pr]\nbind = [\"0.0.0.0:2\"]\nkind = \"postgres\"\nrole = \"replica\"\nupstream = \"db\"\n\
+    on_empty = \"reject\"\n@cert\n@pat\n\
+    release_rate = \"off\"\nmax_lag = \"1025KiB\"\nmax_lag_time = \"5s\"\n\
+    tls = { server_name = \"a.b\", verify = false, cert = \"/c\", key = \"/k\" }\n\
+    source.patroni = { scope = \"x\", namespace = \"/a/b/\", members = [\"https://p:1\"], etcd = [\"http://e:1\"], \
+    etcd_user = \"u\", etcd_password = { env = \"P\" }, tls = { ca = \"/ca\" } }\n\
+    @sen\ntls = {}\nsource.sentinel = { sentinels = [\"a:1\", \"b:1\", \"[::1]:3\"], master = \"m\", \
+    password = { file = \"f\" }, tls = {} }\n\
+    [listeners.rs]\nbind = [\"0.0.0.0:3\"]\nkind = \"redis\"\nrole = \"any\"\nupstream = \"rc\"\n\
+    tls = { certificates = [\"site\"], client_ca = \"/ca\", client_certificate = \"required\" }\n\
+    [upstreams.rc]\nkind = \"redis\"\nhealth = { redis = {} }\n\
+    source.redis_cluster = { seeds = [\"a:1\"], user = \"u\", password = { env = \"P\" } }\n";
+
 const FULL: &str = include_str!("../../../conf/full.toml");
 
 fn config(text: &str) -> Config {
@@ -20,7 +38,7 @@ fn a_dump_loads_again_to_an_equal_configuration() {
         [upstreams.r]\nkind = \"redis\"\nendpoints = [{ address = \"[::1]:1\", weight = 0 }]\n\
         health = { redis = { user = \"u\", password = { env = \"R\" } } }\n";
     let odd = odd.replace("/a?b=\\\"c\\\\", "/a?b=c");
-    for text in ["@web\n@app\n", FULL, &odd] {
+    for text in ["@web\n@app\n", FULL, &odd, ROLES] {
         let config = config(text);
         let page = dump(&config);
         let again = crate::config::parse("dump", &page, &SecretReader::Never);
@@ -50,6 +68,42 @@ fn a_dump_names_secrets_by_their_references_only() {
     let (rotated, _) = crate::config::parse("f", &text, &secrets).unwrap();
     let told = diff(&config, &rotated).to_string();
     assert_eq!(told, "~ upstream db: the content of its secret\n");
+}
+
+#[test]
+fn role_words_of_libpq_become_ours() {
+    use crate::config::listener::Protocol;
+    for (word, ours) in [
+        ("primary", "primary"),
+        ("read-write", "primary"),
+        ("replica", "replica"),
+        ("standby", "replica"),
+        ("read-only", "replica"),
+        ("prefer_replica", "prefer_replica"),
+        ("prefer-standby", "prefer_replica"),
+        ("any", "any"),
+    ] {
+        let text = format!(
+            "[listeners.pg]\nbind = [\"0.0.0.0:1\"]\nkind = \"postgres\"\nupstream = \"db\"\n\
+             role = \"{word}\"\n@db\n"
+        );
+        let config = config(&text);
+        let listener = config.listeners.values().next().unwrap();
+        let Protocol::Postgres(session) = &listener.protocol else {
+            panic!("{listener:?}");
+        };
+        assert_eq!(session.role.as_str(), ours, "{word}");
+    }
+}
+
+#[test]
+fn a_diff_tells_what_became_of_certificates() {
+    let old = "@pg\ntls = { certificates = [\"site\"] }\n@db\n@cert\n";
+    let new = old.replace("@cert", "[certificates.site]\ncert = \"/n\"\nkey = \"/k\"");
+    assert_eq!(
+        diff(&config(old), &config(&new)).to_string(),
+        "~ listener pg: what its certificates are\n~ certificate site: cert: \"/c\" → \"/n\"\n"
+    );
 }
 
 #[test]

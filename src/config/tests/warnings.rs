@@ -72,6 +72,31 @@ const WARNINGS: &[(&[&str], &str)] = &[
         &["unused-upstream"],
         "@web\n@app\n[upstreams.¡old]\nkind = \"http\"\nendpoints = [{ address = \"a:1\" }]\n",
     ),
+    (
+        &["sentinel-count"],
+        "@sen\nsource.sentinel = { ¡sentinels = [\"a:1\", \"b:1\"], master = \"m\" }\n",
+    ),
+    (
+        &["sentinel-count"],
+        "@sen\nsource.sentinel = { ¡sentinels = [\"a:1\", \"b:1\", \"c:1\", \"d:1\"], master = \"m\" }\n",
+    ),
+    (
+        &["poll-too-slow"],
+        "@pg\n@pat\nsource.patroni = { scope = \"x\", members = [\"http://p:1\"], poll = ¡\"6s\" }\n",
+    ),
+    (
+        &["tls-not-verified"],
+        "@pg\n@db\ntls = { verify = ¡false }\n",
+    ),
+    (
+        &["tls-not-verified"],
+        "@sen\nsource.redis_cluster = { seeds = [\"a:1\"], tls = { verify = ¡false } }\n",
+    ),
+    (&["lag-not-used"], "@pg\n@db\n¡max_lag = \"1MiB\"\n"),
+    (
+        &["unused-certificate"],
+        "@web\n@app\n[certificates.¡site]\ncert = \"/c\"\nkey = \"/k\"\n",
+    ),
     (&["no-listeners"], "¡version = 1\n"),
 ];
 

@@ -1,34 +1,43 @@
 //! The effective configuration, defaults included: one key per line, a file that loads again.
 
+mod source;
+
+use std::path::Path;
 use std::time::Duration;
 
 use super::Config;
+use super::file::amount::format_size;
 use super::file::unit::format_duration;
 use super::listener::{Accept, Listener, Protocol, SessionListener};
-use super::process::{AccessOutput, AdminSocket, LogFormat, LogLevel};
+use super::process::{AccessOutput, AdminSocket, LogFormat, LogLevel, StateDir};
 use super::route::Route;
 use super::secret::{Secret, SecretSource};
+use super::tls::Certificate;
 use super::upstream::{Balance, Health, Probe, Upstream, UpstreamKind};
 
 /// One table: its lines are keys and values as they are written.
 #[derive(Debug, Default)]
 pub(super) struct Section {
     /// Dotted keys with their values.
-    pub(super) lines: Vec<(&'static str, String)>,
+    pub(super) lines: Vec<(String, String)>,
     /// Endpoints: address and weight.
     pub(super) endpoints: Vec<(String, u32)>,
 }
 
 impl Section {
-    fn put(&mut self, key: &'static str, value: impl ToString) {
-        self.lines.push((key, value.to_string()));
+    fn put(&mut self, key: impl Into<String>, value: impl ToString) {
+        self.lines.push((key.into(), value.to_string()));
     }
 
-    fn text(&mut self, key: &'static str, text: &str) {
+    fn text(&mut self, key: impl Into<String>, text: &str) {
         self.put(key, quoted(text));
     }
 
-    fn time(&mut self, key: &'static str, duration: Duration) {
+    fn path(&mut self, key: impl Into<String>, path: &Path) {
+        self.text(key, &path.to_string_lossy());
+    }
+
+    fn time(&mut self, key: impl Into<String>, duration: Duration) {
         self.text(key, &format_duration(duration));
     }
 }
@@ -50,6 +59,10 @@ pub fn dump(config: &Config) -> String {
     for upstream in config.upstreams.values() {
         let title = format!("upstreams.{}", key(&upstream.name));
         write_section(&mut page, &title, &self::upstream(upstream));
+    }
+    for certificate in config.certificates.values() {
+        let title = format!("certificates.{}", key(&certificate.name));
+        write_section(&mut page, &title, &self::certificate(certificate));
     }
     page
 }
@@ -78,13 +91,18 @@ pub(super) fn globals(config: &Config) -> [(&'static str, Section); 5] {
     process.put("max_connections", config.process.connections_max);
     process.time("drain_timeout", config.process.drain_timeout);
     process.time("drain_delay", config.process.drain_delay);
+    match &config.process.state_dir {
+        StateDir::Auto => process.text("state_dir", "auto"),
+        StateDir::Off => process.text("state_dir", "off"),
+        StateDir::At(path) => process.path("state_dir", path),
+    }
 
     let mut admin = Section::default();
     admin.text("listen", &address_or_off(config.admin.listen));
     match &config.admin.socket {
         AdminSocket::Auto => admin.text("socket", "auto"),
         AdminSocket::Off => admin.text("socket", "off"),
-        AdminSocket::At(path) => admin.text("socket", &path.to_string_lossy()),
+        AdminSocket::At(path) => admin.path("socket", path),
     }
 
     let mut metrics = Section::default();
@@ -99,7 +117,7 @@ pub(super) fn globals(config: &Config) -> [(&'static str, Section); 5] {
     access.put("enabled", config.log.access.is_enabled);
     match &config.log.access.output {
         AccessOutput::Stdout => access.text("output", "stdout"),
-        AccessOutput::File(path) => access.text("output", &path.to_string_lossy()),
+        AccessOutput::File(path) => access.path("output", path),
     }
     access.text("format", format(config.log.access.format));
 
@@ -146,8 +164,18 @@ pub(super) fn listener(listener: &Listener) -> Section {
             section.time("request_head_timeout", http.request_head_timeout);
             section.time("keepalive_timeout", http.keepalive_timeout);
         }
-        Protocol::Tcp(session) | Protocol::Postgres(session) | Protocol::Redis(session) => {
+        Protocol::Tcp(session) => put_session(&mut section, session),
+        Protocol::Redis(session) => {
             put_session(&mut section, session);
+            source::put_listener_tls(&mut section, session.tls.as_ref());
+        }
+        Protocol::Postgres(session) => {
+            put_session(&mut section, session);
+            put_login(&mut section, session);
+            source::put_listener_tls(&mut section, session.tls.as_ref());
+            if let Some(tls) = &session.tls {
+                section.put("tls.required", tls.is_required);
+            }
         }
     }
     let accept = match listener.accept {
@@ -167,6 +195,21 @@ fn put_session(section: &mut Section, session: &SessionListener) {
         section.put("max_held", session.held_max);
     }
     section.time("idle_timeout", session.idle_timeout);
+}
+
+fn put_login(section: &mut Section, session: &SessionListener) {
+    section.time("login_timeout", session.login_timeout);
+    for (key, limit) in [
+        ("max_connections_per_user", session.user_connections_max),
+        (
+            "max_connections_per_database",
+            session.database_connections_max,
+        ),
+    ] {
+        if limit > 0 {
+            section.put(key, limit);
+        }
+    }
 }
 
 /// `[routes.x]`
@@ -201,6 +244,23 @@ pub(super) fn upstream(upstream: &Upstream) -> Section {
         section.time("ewma.decay", decay);
         section.time("ewma.failure_penalty", failure_penalty);
     }
+    if let Some(source) = &upstream.source {
+        source::put_source(&mut section, source);
+    }
+    if let Some(tls) = &upstream.tls {
+        source::put_tls(&mut section, "tls", tls);
+    }
+    if let Some(bytes) = upstream.lag_max.bytes {
+        section.text("max_lag", &format_size(bytes));
+    }
+    if let Some(time) = upstream.lag_max.time {
+        section.time("max_lag_time", time);
+    }
+    match upstream.release_rate {
+        0 => section.text("release_rate", "off"),
+        rate => section.text("release_rate", &format!("{rate}/s")),
+    }
+    section.put("max_held", upstream.held_max);
     section.time("connect_timeout", upstream.connect_timeout);
     if upstream.kind == UpstreamKind::Http {
         section.time("first_byte_timeout", upstream.first_byte_timeout);
@@ -217,6 +277,14 @@ pub(super) fn upstream(upstream: &Upstream) -> Section {
         .iter()
         .map(|endpoint| (endpoint.address.to_string(), endpoint.weight))
         .collect();
+    section
+}
+
+/// `[certificates.x]`
+pub(super) fn certificate(certificate: &Certificate) -> Section {
+    let mut section = Section::default();
+    section.path("cert", &certificate.cert);
+    section.path("key", &certificate.key);
     section
 }
 
@@ -268,7 +336,7 @@ fn put_health(section: &mut Section, health: &Health) {
     section.time("health.start_period", health.start_period);
 }
 
-fn put_secret(section: &mut Section, key: &'static str, secret: Option<&Secret>) {
+fn put_secret(section: &mut Section, key: &str, secret: Option<&Secret>) {
     match secret.and_then(Secret::source) {
         Some(SecretSource::File(path)) => {
             section.put(

@@ -1,20 +1,22 @@
 //! Warnings: settings that load but probably do not do what their author meant.
 
+mod roles;
+
 use std::collections::BTreeSet;
 
 use toml::Spanned;
 
-use super::file::Written;
-use super::file::unit::format_duration;
-use super::listener::{Listener, Protocol};
-use super::problem::Findings;
-use super::process::{AdminSocket, Process};
-use super::route::Route;
-use super::upstream::Upstream;
-use super::{Config, default, resolve};
+use crate::config::file::Written;
+use crate::config::file::unit::format_duration;
+use crate::config::listener::{Listener, Protocol};
+use crate::config::problem::Findings;
+use crate::config::process::{AdminSocket, Process};
+use crate::config::route::Route;
+use crate::config::upstream::Upstream;
+use crate::config::{Config, default, resolve};
 
 /// Every warning's code, with what it means.
-pub const LINTS: [(&str, &str); 17] = [
+pub const LINTS: [(&str, &str); 22] = [
     ("admin-on-network", "the API can be read from the network"),
     (
         "all-weights-zero",
@@ -30,6 +32,10 @@ pub const LINTS: [(&str, &str); 17] = [
     ),
     ("hold-too-long", "clients give up before a hold ends"),
     (
+        "lag-not-used",
+        "a bound on the lag of replicas that no listener sends to",
+    ),
+    (
         "limit-above-process",
         "a listener's limit is above that of the process",
     ),
@@ -43,6 +49,10 @@ pub const LINTS: [(&str, &str); 17] = [
         "several endpoints and no probe: failed ones stay in use",
     ),
     ("no-listeners", "nothing listens"),
+    (
+        "poll-too-slow",
+        "a manager without events is asked too seldom",
+    ),
     ("port-zero", "the kernel chooses another port at each start"),
     (
         "probe-too-slow",
@@ -57,13 +67,22 @@ pub const LINTS: [(&str, &str); 17] = [
         "one endpoint: there is no other to try",
     ),
     (
+        "sentinel-count",
+        "fewer than three Sentinels, or an even number",
+    ),
+    (
         "timeout-never-reached",
         "the route's time ends before this time-out",
+    ),
+    (
+        "tls-not-verified",
+        "the other side's certificate is not checked",
     ),
     (
         "unreachable-upstream",
         "routes take everything before the listener's own upstream",
     ),
+    ("unused-certificate", "no listener shows it"),
     ("unused-upstream", "no listener and no route sends to it"),
 ];
 
@@ -85,7 +104,13 @@ pub(super) fn lint(written: &Written, config: &Config, findings: &mut Findings<'
             lint_route(written, route, upstream, findings);
         }
     }
+    for upstream in config.upstreams.values() {
+        if let Some(named) = written.upstream(&upstream.name) {
+            roles::lint_lag(named, upstream, config, findings);
+        }
+    }
     lint_use(written, config, findings);
+    roles::lint_certificates(written, config, findings);
 }
 
 fn lint_process(written: &Written, config: &Config, findings: &mut Findings<'_>) {
@@ -206,6 +231,7 @@ fn lint_upstream(written: &Written, upstream: &Upstream, findings: &mut Findings
         return;
     };
     let table = &named.read.table;
+    roles::lint_upstream(table, findings);
     let count = upstream.endpoints.len();
     if count > 0
         && upstream

@@ -1,0 +1,148 @@
+//! Warnings about sources, roles and TLS.
+
+use toml::Spanned;
+
+use crate::config::file::source::SourceTable;
+use crate::config::file::table::{Field, UpstreamTable};
+use crate::config::file::tls::UpstreamTlsTable;
+use crate::config::file::unit::{Period, format_duration};
+use crate::config::file::{Named, Written};
+use crate::config::listener::Protocol;
+use crate::config::problem::Findings;
+use crate::config::upstream::Upstream;
+use crate::config::{Config, default, resolve};
+use crate::model::role::WantedRole;
+
+/// Warnings about one upstream alone.
+pub(super) fn lint_upstream(table: &UpstreamTable, findings: &mut Findings<'_>) {
+    lint_tls(&table.tls, findings);
+    let Some(source) = table.source.as_ref().map(Spanned::get_ref) else {
+        return;
+    };
+    lint_sentinels(source, findings);
+    if let Some(patroni) = source.patroni.as_ref().map(Spanned::get_ref) {
+        lint_tls(&patroni.tls, findings);
+        lint_poll(&patroni.poll, findings);
+    }
+    if let Some(sentinel) = source.sentinel.as_ref().map(Spanned::get_ref) {
+        lint_tls(&sentinel.tls, findings);
+        lint_poll(&sentinel.poll, findings);
+    }
+    if let Some(redis) = source.redis_cluster.as_ref().map(Spanned::get_ref) {
+        lint_tls(&redis.tls, findings);
+        lint_poll(&redis.poll, findings);
+    }
+}
+
+fn lint_tls(field: &Field<UpstreamTlsTable>, findings: &mut Findings<'_>) {
+    let Some(table) = field.as_ref().map(Spanned::get_ref) else {
+        return;
+    };
+    if let Some(verify) = &table.verify
+        && !*verify.get_ref()
+    {
+        findings
+            .warning(
+                "tls-not-verified",
+                verify.span(),
+                "whoever is on the way can read along and answer instead",
+            )
+            .help("write ca = \"…\" with the certificate that signed theirs");
+    }
+}
+
+fn lint_poll(field: &Field<Period>, findings: &mut Findings<'_>) {
+    if let Some(field) = field
+        && field.get_ref().0 > default::SOURCE_POLL_SENSIBLE
+    {
+        findings
+            .warning(
+                "poll-too-slow",
+                field.span(),
+                format!(
+                    "where no event tells it, a failover is seen up to {} late",
+                    format_duration(field.get_ref().0)
+                ),
+            )
+            .help("the usual is \"1s\"");
+    }
+}
+
+/// One of two cannot outvote the other, and one of four is no better than one of three.
+fn lint_sentinels(source: &SourceTable, findings: &mut Findings<'_>) {
+    let list = source.sentinel.as_ref().map(Spanned::get_ref);
+    let Some(list) = list.and_then(|it| it.sentinels.as_ref()) else {
+        return;
+    };
+    let count = list.get_ref().len();
+    if count == 0 || (count >= 3 && !count.is_multiple_of(2)) {
+        return;
+    }
+    let is_plural = if count == 1 { "" } else { "s" };
+    findings
+        .warning(
+            "sentinel-count",
+            resolve::key_span(findings.text, &list.span()),
+            format!("{count} Sentinel{is_plural}: a majority needs three, five or seven"),
+        )
+        .help("name all of them; where there are only two, add a third");
+}
+
+/// A bound on lag that no listener asks for.
+pub(super) fn lint_lag(
+    named: &Named<UpstreamTable>,
+    upstream: &Upstream,
+    config: &Config,
+    findings: &mut Findings<'_>,
+) {
+    let table = &named.read.table;
+    let place = match (&table.max_lag, &table.max_lag_time) {
+        (Some(field), _) => field.span(),
+        (None, Some(field)) => field.span(),
+        (None, None) => return,
+    };
+    let has_readers = config
+        .listeners
+        .values()
+        .any(|listener| match &listener.protocol {
+            Protocol::Http(_) => false,
+            Protocol::Tcp(session) | Protocol::Postgres(session) | Protocol::Redis(session) => {
+                session.upstream == upstream.name && session.role != WantedRole::Primary
+            }
+        });
+    if !has_readers {
+        findings
+            .warning(
+                "lag-not-used",
+                resolve::key_span(findings.text, &place),
+                format!("no listener sends to replicas of `{}`", upstream.name),
+            )
+            .help("add a listener with role = \"replica\", or leave the lag out");
+    }
+}
+
+/// Certificates that nobody shows.
+pub(super) fn lint_certificates(written: &Written, config: &Config, findings: &mut Findings<'_>) {
+    for named in &written.certificates {
+        let name = named.name.get_ref().as_str();
+        let is_used = config
+            .listeners
+            .values()
+            .any(|listener| match &listener.protocol {
+                Protocol::Http(_) => false,
+                Protocol::Tcp(session) | Protocol::Postgres(session) | Protocol::Redis(session) => {
+                    let mut shown = session.tls.iter().flat_map(|tls| &tls.certificates);
+                    shown.any(|certificate| certificate.name.as_str() == name)
+                }
+            });
+        if !is_used {
+            findings
+                .warning(
+                    "unused-certificate",
+                    named.name.span(),
+                    format!("no listener shows `{name}`"),
+                )
+                .help("name it in the tls = { certificates = […] } of a listener, or remove it");
+        }
+    }
+}

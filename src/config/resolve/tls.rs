@@ -1,0 +1,276 @@
+//! `[certificates.x]` and `tls = { … }`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use toml::Spanned;
+
+use super::secret::file;
+use super::value::{Owner, key_span, note_unknown_name, refuse};
+use crate::config::file::table::{Field, Kind, ListenerTable};
+use crate::config::file::tls::{ClientCertificateWord, ListenerTlsTable, UpstreamTlsTable};
+use crate::config::file::{Named, Written};
+use crate::config::problem::Findings;
+use crate::config::secret::SecretReader;
+use crate::config::tls::{Certificate, ClientCertificates, Identity, ListenerTls, UpstreamTls};
+use crate::model::address::Address;
+use crate::model::name::Name;
+
+/// All `[certificates.x]`.
+pub(super) fn certificates(
+    written: &Written,
+    files: &SecretReader,
+    findings: &mut Findings<'_>,
+) -> BTreeMap<Name, Arc<Certificate>> {
+    let mut certificates = BTreeMap::new();
+    for named in &written.certificates {
+        let table = &named.read.table;
+        let owner = Owner::of(named);
+        if table.cert.is_none() {
+            let help = "write cert = \"/etc/fairlead/tls/site.crt\": the chain, the leaf first";
+            owner.note_missing("cert", help, findings);
+        }
+        if table.key.is_none() {
+            let help = "write key = \"/etc/fairlead/tls/site.key\": the private key of the leaf";
+            owner.note_missing("key", help, findings);
+        }
+        let cert = file(&table.cert, files, findings);
+        let key = file(&table.key, files, findings);
+        if let (Some(cert), Some(key)) = (cert, key) {
+            let name = Name::from(named.name.get_ref().as_str());
+            let certificate = Certificate {
+                name: name.clone(),
+                cert,
+                key,
+            };
+            certificates.insert(name, Arc::new(certificate));
+        }
+    }
+    certificates
+}
+
+/// `tls = { … }` of a listener.
+pub(super) fn listener(
+    named: &Named<ListenerTable>,
+    kind: Kind,
+    written: &Written,
+    certificates: &BTreeMap<Name, Arc<Certificate>>,
+    files: &SecretReader,
+    findings: &mut Findings<'_>,
+) -> Option<ListenerTls> {
+    let field = named.read.table.tls.as_ref()?;
+    if matches!(kind, Kind::Http | Kind::Tcp) {
+        note_not_yet("listener", kind, field, findings);
+        return None;
+    }
+    let table = field.get_ref();
+    let owner = Owner::below(named, "tls", &field.span(), findings);
+    let references = owner.filled(
+        &table.certificates,
+        "certificates",
+        "there would be nothing to show",
+        "write certificates = [\"…\"] with the name of a [certificates.NAME]",
+        findings,
+    );
+    let client = client_certificates(table, files, findings);
+    Some(ListenerTls {
+        certificates: named_certificates(references, written, certificates, findings),
+        is_required: is_required(table, kind, &client, findings),
+        client,
+    })
+}
+
+/// `https` and the like: not in this version.
+pub(super) fn note_not_yet<T>(
+    what: &str,
+    kind: Kind,
+    field: &Spanned<T>,
+    findings: &mut Findings<'_>,
+) {
+    let kind = kind.as_str();
+    let article = if what.starts_with('u') { "an" } else { "a" };
+    findings
+        .error(
+            "not-available",
+            key_span(findings.text, &field.span()),
+            format!(
+                "`tls` of {article} {what} of kind \"{kind}\" is not available in this version"
+            ),
+        )
+        .help(format!(
+            "postgres and redis can have it; here leave it out, or put something in front that \
+             speaks TLS: nothing is encrypted by this {what}"
+        ));
+}
+
+fn named_certificates(
+    references: &[Spanned<String>],
+    written: &Written,
+    certificates: &BTreeMap<Name, Arc<Certificate>>,
+    findings: &mut Findings<'_>,
+) -> Vec<Arc<Certificate>> {
+    let mut found: Vec<Arc<Certificate>> = Vec::new();
+    for reference in references {
+        let word = reference.get_ref().as_str();
+        if written.certificate(word).is_none() {
+            let known = written.certificates.iter();
+            let known = known.map(|it| it.name.get_ref().as_str());
+            note_unknown_name("certificate", reference, known, findings);
+            continue;
+        }
+        if found.iter().any(|it| it.name.as_str() == word) {
+            let message = format!("`{word}` is named twice");
+            findings.error("twice", reference.span(), message);
+            continue;
+        }
+        // one with a mistake of its own is not there, and was told
+        found.extend(certificates.get(word).cloned());
+    }
+    found
+}
+
+fn client_certificates(
+    table: &ListenerTlsTable,
+    files: &SecretReader,
+    findings: &mut Findings<'_>,
+) -> ClientCertificates {
+    let word = table.client_certificate.as_ref().map(|it| *it.get_ref());
+    let is_asked = !matches!(word, None | Some(ClientCertificateWord::None));
+    if !is_asked {
+        refuse(
+            &table.client_ca,
+            "`client_ca` does nothing while clients are not asked for a certificate",
+            "write client_certificate = \"required\" or \"optional\", or leave `client_ca` out",
+            findings,
+        );
+    }
+    let ca = file(&table.client_ca, files, findings);
+    if let Some(field) = &table.client_certificate
+        && is_asked
+        && table.client_ca.is_none()
+    {
+        findings
+            .error(
+                "missing-key",
+                field.span(),
+                "clients are asked for a certificate, and nothing says which to trust",
+            )
+            .help("add client_ca = \"/etc/fairlead/tls/client-ca.crt\"");
+    }
+    match (word, ca) {
+        (Some(ClientCertificateWord::Optional), Some(ca)) => ClientCertificates::Optional(ca),
+        (Some(ClientCertificateWord::Required), Some(ca)) => ClientCertificates::Required(ca),
+        _ => ClientCertificates::None,
+    }
+}
+
+/// Whether a client without TLS is refused. A certificate that must be shown must not be avoided by
+/// leaving TLS out.
+fn is_required(
+    table: &ListenerTlsTable,
+    kind: Kind,
+    client: &ClientCertificates,
+    findings: &mut Findings<'_>,
+) -> bool {
+    if kind == Kind::Redis {
+        refuse(
+            &table.required,
+            "a redis listener with `tls` takes nothing else",
+            "leave `required` out; for clients in clear add a listener without `tls`",
+            findings,
+        );
+        return true;
+    }
+    let has_certificate = matches!(client, ClientCertificates::Required(_));
+    if let Some(field) = &table.required
+        && has_certificate
+        && !*field.get_ref()
+    {
+        findings
+            .error(
+                "contradiction",
+                field.span(),
+                "a client without TLS would need no certificate",
+            )
+            .help("leave `required` out, or write client_certificate = \"optional\"");
+    }
+    table
+        .required
+        .as_ref()
+        .map_or(has_certificate, |field| *field.get_ref())
+}
+
+/// `tls = { … }` of an upstream or a source.
+pub(super) fn upstream(
+    owner: &Owner<'_>,
+    field: &Field<UpstreamTlsTable>,
+    files: &SecretReader,
+    findings: &mut Findings<'_>,
+) -> Option<UpstreamTls> {
+    let field = field.as_ref()?;
+    let table = field.get_ref();
+    let is_verified = table.verify.as_ref().is_none_or(|it| *it.get_ref());
+    if !is_verified {
+        refuse(
+            &table.ca,
+            "`ca` does nothing while nothing is verified",
+            "leave `verify` out, or leave `ca` out",
+            findings,
+        );
+    }
+    if let Some(name) = &table.server_name
+        && !is_name(name.get_ref())
+    {
+        findings
+            .error("bad-host", name.span(), "not a host name")
+            .help("write the name in the certificate, such as \"db.internal\"");
+    }
+    Some(UpstreamTls {
+        ca: file(&table.ca, files, findings),
+        server_name: table.server_name.as_ref().map(|it| it.get_ref().clone()),
+        identity: identity(owner, table, files, findings),
+        is_verified,
+    })
+}
+
+fn is_name(text: &str) -> bool {
+    !text.contains(':') && format!("{text}:1").parse::<Address>().is_ok()
+}
+
+fn identity(
+    owner: &Owner<'_>,
+    table: &UpstreamTlsTable,
+    files: &SecretReader,
+    findings: &mut Findings<'_>,
+) -> Option<Identity> {
+    let (cert, key) = (&table.cert, &table.key);
+    let mut note = |field: &Spanned<String>, message: &str, help: &str| {
+        findings
+            .error(
+                "missing-key",
+                key_span(findings.text, &field.span()),
+                message,
+            )
+            .help(help);
+    };
+    match (cert, key) {
+        (Some(cert), None) if !owner.is_broken("tls.key") => {
+            let help = "add key = \"…\", the private key of the certificate";
+            note(cert, "a `cert` needs its `key`", help);
+        }
+        (None, Some(key)) if !owner.is_broken("tls.cert") => {
+            let help = "add cert = \"…\", the certificate of the key";
+            note(key, "a `key` needs its `cert`", help);
+        }
+        _ => {}
+    }
+    let read = |field: &Field<String>, findings: &mut Findings<'_>| -> Option<PathBuf> {
+        file(field, files, findings)
+    };
+    let (cert, key) = (read(cert, findings), read(key, findings));
+    Some(Identity {
+        cert: cert?,
+        key: key?,
+    })
+}
