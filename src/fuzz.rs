@@ -11,6 +11,7 @@
 )]
 
 pub use crate::config::fuzz::config_file;
+pub use crate::io::source::sentinel::fuzz::sentinel;
 
 use crate::io::resp::{self, NotResp, Reply};
 use crate::proxy::http::h1::body::{
@@ -35,6 +36,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("request_head", request_head),
     ("resp", resp),
     ("response_head", response_head),
+    ("sentinel", sentinel),
 ];
 
 /// Ways to receive `length` bytes: at once, in three pieces, and (when short) byte by byte.

@@ -171,6 +171,29 @@ pub const SOURCE_RETRY_MAX: Duration = Duration::from_secs(5);
 pub const SOURCE_QUEUE: usize = 64;
 /// A Sentinel that has not answered for so many polls has no voice: one lost answer silences nobody.
 pub const SENTINEL_POLLS_MISSED_MAX: u32 = 3;
+/// After an event of a failover all Sentinels are polled this often, …
+pub const SENTINEL_HURRY_GAP: Duration = Duration::from_millis(100);
+/// … for this long: from the first event to the word of the last one is 1 to 2 s.
+pub const SENTINEL_HURRY: Duration = Duration::from_secs(5);
+/// The least time between two hunts that events of Sentinels begin.
+pub const SENTINEL_HUNT_GAP: Duration = Duration::from_secs(1);
+/// What an announced failover must have become true within, by the word of most Sentinels: it takes
+/// them 1 to 2 s, and a hold for it is over long before.
+pub const SENTINEL_OUTCOME: Duration = Duration::from_secs(10);
+/// The early events of a Sentinel whose last one came to nothing are not listened to for this long: an
+/// honest one does not try again before twice its `failover-timeout` (180 s unless set).
+pub const SENTINEL_DISTRUST_MIN: Duration = Duration::from_secs(10);
+/// It doubles each time up to this: a lying Sentinel costs a hold in ten minutes.
+pub const SENTINEL_DISTRUST_MAX: Duration = Duration::from_secs(600);
+/// Words that have not changed are told again, so that whoever has forgotten them learns them, and to
+/// show that they are fresh.
+pub const SOURCE_REPEAT: Duration = Duration::from_secs(1);
+/// Troubles in the words of a source about itself: more are not read.
+pub const SOURCE_TROUBLES_MAX: usize = 8;
+/// One answer of a Sentinel or a node of a Redis Cluster, and a connection to it with its login.
+pub const SOURCE_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// What the connections to Sentinels have heard and nobody has taken yet; they wait for room.
+pub const SENTINEL_QUEUE: usize = 64;
 /// An endpoint that no majority of Sentinels names any more is listed for this long: after `SENTINEL
 /// RESET` they find the replicas again with their next `INFO`, every 10 s.
 pub const SENTINEL_FORGET: Duration = Duration::from_secs(30);

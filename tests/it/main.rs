@@ -20,4 +20,5 @@ mod promotions;
 mod redis;
 mod restarts;
 mod roles;
+mod sentinel;
 mod support;

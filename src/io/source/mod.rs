@@ -4,6 +4,9 @@
 //! A source pushes what it hears into its [`Sink`]. It knows nothing of upstreams, and nothing it
 //! says is routed by: it names, holds and fences, the endpoint itself releases.
 
+mod redis_link;
+pub mod sentinel;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,10 +43,11 @@ pub struct Means {
 
 /// The source of a configuration; `None` for a kind that this version cannot speak to.
 fn build(config: &config::source::Source, means: Means) -> Option<Box<dyn Source>> {
-    drop(means);
     match config {
         config::source::Source::Patroni(_) => None,
-        config::source::Source::Sentinel(_) => None,
+        config::source::Source::Sentinel(config) => {
+            Some(Box::new(sentinel::Sentinels::new(config.clone(), means)))
+        }
         config::source::Source::RedisCluster(_) => None,
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod redis;
+pub(crate) mod sentinel;
 
 pub(crate) use eventually::{LONG, eventually};
 pub(crate) use postgres::{PostgresServer, StopMode};

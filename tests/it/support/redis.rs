@@ -88,22 +88,10 @@ impl RedisServer {
 
     /// The same, or `None` when it cannot be reached or hangs up.
     pub(crate) async fn try_command(&self, command: &[&str]) -> Option<Reply> {
-        let mut stream = TcpStream::connect(self.address()).await.ok()?;
-        let mut bytes = Vec::new();
-        if let Some(at) = self
-            .settings
-            .iter()
-            .position(|word| word == "--requirepass")
-        {
-            resp::write(&["AUTH", &self.settings[at + 1]], &mut bytes);
-            stream.write_all(&bytes).await.ok()?;
-            bytes.clear();
-            read_reply(&mut stream, &mut bytes).await?;
-        }
-        let mut question = Vec::new();
-        resp::write(command, &mut question);
-        stream.write_all(&question).await.ok()?;
-        read_reply(&mut stream, &mut bytes).await
+        let mut at = self.settings.iter();
+        let at = at.position(|word| word == "--requirepass");
+        let login = at.map(|at| ["AUTH", &self.settings[at + 1]]);
+        exchange(self.address(), login.as_ref().map(|l| &l[..]), command).await
     }
 
     /// One field of `INFO`, such as `("replication", "master_replid")`.
@@ -153,6 +141,25 @@ impl RedisServer {
     pub(crate) fn thaw(&self) {
         self.process.as_ref().unwrap().signal_all(Signal::CONT);
     }
+}
+
+/// One command over a new connection, after a login where one is wanted.
+pub(crate) async fn exchange(
+    address: SocketAddr,
+    login: Option<&[&str]>,
+    command: &[&str],
+) -> Option<Reply> {
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    let mut bytes = Vec::new();
+    for command in login.into_iter().chain([command]) {
+        let mut question = Vec::new();
+        resp::write(command, &mut question);
+        stream.write_all(&question).await.ok()?;
+    }
+    if login.is_some() {
+        read_reply(&mut stream, &mut bytes).await?;
+    }
+    read_reply(&mut stream, &mut bytes).await
 }
 
 async fn read_reply(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<Reply> {

@@ -1,0 +1,266 @@
+//! Redis Sentinels as a source: each is polled over one connection and subscribed to over another.
+//!
+//! `answer` and `notice` read what they say, `watch` makes words of it; this file has the connections
+//! and their rhythm. All of them matter: only the Sentinel that does a failover publishes its early
+//! events, and only most of them together say who leads.
+
+mod answer;
+pub mod fuzz;
+mod notice;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, join_all};
+use tokio::sync::{Notify, mpsc};
+
+use crate::base::backoff::Backoff;
+use crate::base::rng::Rng;
+use crate::base::time;
+use crate::config::{self, default};
+use crate::io::resp::Reply;
+use crate::io::source::redis_link::{Access, Link, refusal, within};
+use crate::io::source::sentinel::notice::Event;
+use crate::io::source::sentinel::watch::Watch;
+use crate::io::source::{Means, Sink, Source};
+use crate::model::address::Address;
+use crate::policy::quorum::Statement;
+
+/// The Sentinels of one upstream.
+#[derive(Debug)]
+pub(super) struct Sentinels {
+    config: config::source::Sentinel,
+    means: Means,
+}
+
+impl Sentinels {
+    pub(super) fn new(config: config::source::Sentinel, means: Means) -> Sentinels {
+        Sentinels { config, means }
+    }
+}
+
+impl Source for Sentinels {
+    fn run(self: Box<Self>, sink: Sink, kick: Arc<Notify>) -> BoxFuture<'static, ()> {
+        Box::pin(run(*self, sink, kick))
+    }
+}
+
+/// What a connection heard, and from which Sentinel.
+enum Heard {
+    Answer(Result<Statement, String>),
+    Event(Event),
+}
+
+/// One Sentinel, as its two connections know it.
+#[derive(Debug, Clone)]
+struct Asked {
+    position: usize,
+    address: Address,
+    name: String,
+    access: Access,
+    poll: Duration,
+    heard: mpsc::Sender<(usize, Heard)>,
+    /// Ask now.
+    kick: Arc<Notify>,
+}
+
+async fn run(sentinels: Sentinels, sink: Sink, kick: Arc<Notify>) {
+    let Sentinels { config, means } = sentinels;
+    let (heard, inbox) = mpsc::channel(default::SENTINEL_QUEUE);
+    let mut rng = means.rng;
+    let access = Access {
+        resolver: means.resolver,
+        login: config.login,
+    };
+    let asked: Vec<Asked> = (0..)
+        .zip(&config.sentinels)
+        .map(|(position, address)| Asked {
+            position,
+            address: address.clone(),
+            name: config.master.clone(),
+            access: access.clone(),
+            poll: config.poll,
+            heard: heard.clone(),
+            kick: Arc::default(),
+        })
+        .collect();
+    let connections = asked.iter().cloned().map(|one| {
+        let (polling, listening) = (Rng::seeded(rng.bits()), Rng::seeded(rng.bits()));
+        async move { tokio::join!(poll(one.clone(), polling), subscribe(one, listening)) }
+    });
+    let connections = join_all(connections);
+    let watch = Watch::new(&config.sentinels, config.poll);
+    tokio::select! {
+        _ = connections => {}
+        () = follow(watch, inbox, &asked, &sink, &kick) => {}
+    }
+}
+
+/// Takes what the connections hear, and tells what it comes to.
+async fn follow(
+    mut watch: Watch,
+    mut inbox: mpsc::Receiver<(usize, Heard)>,
+    asked: &[Asked],
+    sink: &Sink,
+    kick: &Notify,
+) {
+    let ask_all = || asked.iter().for_each(|one| one.kick.notify_one());
+    loop {
+        let is_hurried = watch.is_hurried(time::now());
+        let pause = if is_hurried {
+            default::SENTINEL_HURRY_GAP
+        } else {
+            default::SOURCE_REPEAT
+        };
+        let words = tokio::select! {
+            heard = inbox.recv() => match heard {
+                Some((position, Heard::Answer(answer))) => {
+                    watch.hear_answer(position, answer, time::now())
+                }
+                Some((position, Heard::Event(event))) => {
+                    let words = watch.hear_event(position, event, time::now());
+                    ask_all();
+                    words
+                }
+                None => return,
+            },
+            () = kick.notified() => {
+                ask_all();
+                continue;
+            }
+            () = tokio::time::sleep(pause) => {
+                if is_hurried {
+                    ask_all();
+                }
+                watch.tick(time::now())
+            }
+        };
+        for word in words {
+            sink.say(word).await;
+        }
+    }
+}
+
+/// Asks one Sentinel at every poll and soon after every kick, for ever.
+async fn poll(asked: Asked, mut rng: Rng) {
+    let mut backoff = Backoff::new(default::SOURCE_RETRY_MIN, default::SOURCE_RETRY_MAX);
+    let mut link = None;
+    loop {
+        let began_at = time::now();
+        let answer = ask(&asked, &mut link).await;
+        let wait = if answer.is_ok() {
+            backoff.reset();
+            rng.jitter(asked.poll, default::PROBE_JITTER)
+        } else {
+            link = None;
+            backoff.next(&mut rng)
+        };
+        if asked
+            .heard
+            .send((asked.position, Heard::Answer(answer)))
+            .await
+            .is_err()
+        {
+            return;
+        }
+        let rest = |gap| tokio::time::sleep(began_at.after(gap).since(time::now()));
+        tokio::select! {
+            () = rest(wait) => {}
+            () = asked.kick.notified() => rest(default::SENTINEL_HURRY_GAP).await,
+        }
+    }
+}
+
+/// One question to a Sentinel, over the connection that is open or a new one.
+async fn ask(asked: &Asked, link: &mut Option<Link>) -> Result<Statement, String> {
+    let link = match link {
+        Some(link) => link,
+        None => link.insert(Link::open(&asked.address, &asked.access).await?),
+    };
+    let questions = answer::questions(&asked.name);
+    let [address, primary, replicas] = &questions;
+    let asked_at = time::now();
+    let replies = link.ask(&[address, primary, replicas, &["INFO"]]).await?;
+    answer::statement(&replies, asked_at, &asked.address.to_string())
+}
+
+/// Listens to the events of one Sentinel, for ever. That it cannot be reached shows at the polls; an
+/// event that was missed meanwhile is made up for by asking again.
+async fn subscribe(asked: Asked, mut rng: Rng) {
+    let mut backoff = Backoff::new(default::SOURCE_RETRY_MIN, default::SOURCE_RETRY_MAX);
+    loop {
+        let began_at = time::now();
+        let ended = listen(&asked).await;
+        if time::now().since(began_at) > default::SOURCE_RETRY_MAX {
+            backoff.reset();
+        }
+        if let Err(Refused(text)) = ended {
+            let answer = Err(format!("no events: {text}"));
+            let heard = asked.heard.send((asked.position, Heard::Answer(answer)));
+            if heard.await.is_err() {
+                return;
+            }
+        }
+        tokio::time::sleep(backoff.next(&mut rng)).await;
+    }
+}
+
+/// It answers, and does not let us subscribe: an operator must know.
+struct Refused(String);
+
+/// Until the connection is lost or silent.
+async fn listen(asked: &Asked) -> Result<(), Refused> {
+    let Ok(mut link) = Link::open(&asked.address, &asked.access).await else {
+        return Ok(());
+    };
+    let mut command = vec!["SUBSCRIBE"];
+    command.extend(notice::CHANNELS);
+    if link.send(&[&command]).await.is_err() {
+        return Ok(());
+    }
+    // Something may have happened between the last poll and this.
+    asked.kick.notify_one();
+    loop {
+        let patience = default::SOURCE_ANSWER_TIMEOUT;
+        // Dropped at the deadline, it loses nothing of what it has read.
+        let message = match tokio::time::timeout(asked.poll, link.next()).await {
+            Ok(message) => message,
+            // In RESP2 a subscriber may still send PING: a dead connection shows within a second.
+            Err(_) => {
+                if link.send(&[&["PING"]]).await.is_err() {
+                    return Ok(());
+                }
+                within(patience, "answering", link.next()).await
+            }
+        };
+        match message {
+            Err(_) => return Ok(()),
+            Ok(Reply::Error(error)) => return Err(Refused(refusal(&error))),
+            Ok(message) => {
+                if let Some(event) = event(&message, &asked.name)
+                    && asked
+                        .heard
+                        .send((asked.position, Heard::Event(event)))
+                        .await
+                        .is_err()
+                {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// The event in a message of a subscription (`message`, channel, payload).
+fn event(message: &Reply, name: &str) -> Option<Event> {
+    let Reply::Array(parts) = message else {
+        return None;
+    };
+    match parts.as_slice() {
+        [kind, channel, payload] if kind.text() == Some("message") => {
+            notice::read(channel.text()?, payload.text()?, name)
+        }
+        _ => None,
+    }
+}
