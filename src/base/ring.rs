@@ -34,6 +34,11 @@ impl<T> Ring<T> {
         self.entries.iter()
     }
 
+    /// Forgets those that are not wanted any more.
+    pub fn retain(&mut self, is_kept: impl FnMut(&T) -> bool) {
+        self.entries.retain(is_kept);
+    }
+
     /// How many entries are kept now.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -197,6 +197,12 @@ pub const SENTINEL_QUEUE: usize = 64;
 /// An endpoint that no majority of Sentinels names any more is listed for this long: after `SENTINEL
 /// RESET` they find the replicas again with their next `INFO`, every 10 s.
 pub const SENTINEL_FORGET: Duration = Duration::from_secs(30);
+/// The first primary waits this long for the first sign of the source: it may know of a newer one.
+/// A source that answers does so within milliseconds.
+pub const SOURCE_WAIT: Duration = Duration::from_secs(2);
+/// A leader word of a lower term than one heard before is old, for this long: afterwards the
+/// manager was set up anew and counts from the beginning.
+pub const SOURCE_TERM_KEPT: Duration = Duration::from_secs(60);
 /// What a held client sends meanwhile is kept up to here: a Postgres startup packet, some Redis
 /// commands. Beyond it, the kernel's window tells the client to wait.
 pub const HELD_BYTES_MAX: usize = 16 * 1024;

@@ -96,8 +96,52 @@ fn log(event: &Event) {
         EventKind::Refused { endpoint, why } => {
             tracing::warn!(%upstream, %endpoint, reason = %why, "claim to be primary refused");
         }
+        EventKind::TakeBack { endpoint, why } => {
+            tracing::error!(%upstream, %endpoint, reason = %why, "the manager has taken the lead back: refused");
+        }
+        EventKind::Leader { .. }
+        | EventKind::Source { .. }
+        | EventKind::Failover { .. }
+        | EventKind::Suspended { .. }
+        | EventKind::Unsuspended { .. }
+        | EventKind::Order { .. } => log_told(event),
         EventKind::Added { endpoint } => tracing::info!(%upstream, %endpoint, "endpoint added"),
         EventKind::Removed { endpoint } => tracing::info!(%upstream, %endpoint, "endpoint removed"),
+    }
+}
+
+/// What a source or an operator has said, and what follows from it.
+fn log_told(event: &Event) {
+    let upstream = &event.upstream;
+    match &event.kind {
+        EventKind::Leader { leader } => {
+            tracing::info!(%upstream, leader = %name(leader.as_ref()), "the manager names a leader");
+        }
+        EventKind::Source {
+            has_say: true,
+            up,
+            of,
+            ..
+        } => {
+            tracing::info!(%upstream, up, of, "the source has a say");
+        }
+        EventKind::Source {
+            up, of, trouble, ..
+        } => {
+            let trouble = trouble.as_deref().unwrap_or_default();
+            tracing::warn!(%upstream, up, of, reason = %trouble, "the source has no say: probes decide alone");
+        }
+        EventKind::Failover { step } => tracing::info!(%upstream, "{step}"),
+        EventKind::Suspended { cause, candidate } => {
+            let candidate = name(candidate.as_ref());
+            tracing::info!(%upstream, cause = cause.as_str(), %candidate, "nothing new goes to the primary");
+        }
+        EventKind::Unsuspended { cause, why, lasted } => {
+            let lasted = lasted.as_secs_f64();
+            tracing::info!(%upstream, cause = cause.as_str(), reason = %why, lasted_seconds = lasted, "the suspension is over");
+        }
+        EventKind::Order { order } => tracing::info!(%upstream, "an operator orders: {order}"),
+        _ => {}
     }
 }
 

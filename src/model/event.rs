@@ -61,6 +61,56 @@ pub enum EventKind {
         /// In words, with both epochs or histories.
         why: String,
     },
+    /// The manager has taken the lead back to an endpoint whose history is older than one that was
+    /// primary since. It is refused: only an operator's forced order accepts what that loses.
+    TakeBack {
+        /// `host:port`.
+        endpoint: Name,
+        /// In words.
+        why: String,
+    },
+    /// The manager names another leader than before, or none.
+    Leader {
+        /// Its `host:port`; the manager's word for it where it is none of our endpoints.
+        leader: Option<Name>,
+    },
+    /// The source has a say again, or has none any more.
+    Source {
+        /// Its word counts.
+        has_say: bool,
+        /// Of those we ask, how many answer.
+        up: usize,
+        /// How many we ask.
+        of: usize,
+        /// What is wrong with the others.
+        trouble: Option<String>,
+    },
+    /// The manager's failover begins or ends.
+    Failover {
+        /// In words.
+        step: String,
+    },
+    /// Nothing new goes to the primary for a while.
+    Suspended {
+        /// Who or what began it.
+        cause: SuspensionCause,
+        /// Who is expected to become primary.
+        candidate: Option<Name>,
+    },
+    /// That is over.
+    Unsuspended {
+        /// Who or what began it.
+        cause: SuspensionCause,
+        /// In words.
+        why: String,
+        /// How long it was.
+        lasted: Duration,
+    },
+    /// An operator has ordered something of it.
+    Order {
+        /// In words.
+        order: String,
+    },
     /// An endpoint joined the upstream.
     Added {
         /// `host:port`.
@@ -71,4 +121,26 @@ pub enum EventKind {
         /// `host:port`.
         endpoint: Name,
     },
+}
+
+/// Who or what began a suspension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SuspensionCause {
+    /// A source told of a failover that begins while the primary lives.
+    Failover,
+    /// An operator's `pause`.
+    Pause,
+    /// An operator's `switch`.
+    Switch,
+}
+
+impl SuspensionCause {
+    /// The word used in metrics and API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SuspensionCause::Failover => "failover",
+            SuspensionCause::Pause => "pause",
+            SuspensionCause::Switch => "switch",
+        }
+    }
 }

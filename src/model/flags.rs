@@ -28,10 +28,18 @@ pub enum Flag {
     LinkDown,
     /// It is still loading its data set.
     Loading,
+    /// The manager keeps reads away from it (Patroni's tag `noloadbalance`).
+    NotBalanced,
+    /// It is primary, and nothing new goes to it for a while: a failover begins, or an operator
+    /// has paused it.
+    Suspended,
+    /// A replica that is further behind the primary than `max_lag` or `max_lag_time` allows, or of
+    /// which that is not known.
+    Lagging,
 }
 
 /// Every flag, in the order of its bit.
-pub const ALL_FLAGS: [Flag; 11] = [
+pub const ALL_FLAGS: [Flag; 14] = [
     Flag::Unresolved,
     Flag::NoVerdict,
     Flag::ProbeFailed,
@@ -43,6 +51,9 @@ pub const ALL_FLAGS: [Flag; 11] = [
     Flag::UnknownLineage,
     Flag::LinkDown,
     Flag::Loading,
+    Flag::NotBalanced,
+    Flag::Suspended,
+    Flag::Lagging,
 ];
 
 impl Flag {
@@ -60,6 +71,9 @@ impl Flag {
             Flag::UnknownLineage => "unknown_lineage",
             Flag::LinkDown => "link_down",
             Flag::Loading => "loading",
+            Flag::NotBalanced => "not_balanced",
+            Flag::Suspended => "suspended",
+            Flag::Lagging => "lagging",
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::base::time::Time;
 use crate::config::upstream::Upstream;
+pub use crate::model::event::SuspensionCause;
 use crate::model::flags::Flags;
 use crate::model::name::Name;
 use crate::model::role::{Epoch, Lag, Role, WantedRole};
@@ -76,6 +77,26 @@ pub struct RolesView {
     pub last_primary: Option<Name>,
     /// A primary may be known and yet nothing new goes to it.
     pub suspension: Option<Suspension>,
+    /// What the source says, where there is one.
+    pub source: Option<SourceView>,
+}
+
+/// What a source says, as far as it matters to who looks at a picture. Its age is not here: a
+/// source that says the same again publishes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SourceView {
+    /// Its word counts.
+    pub has_say: bool,
+    /// Of those we ask, how many answer.
+    pub up: usize,
+    /// How many we ask.
+    pub of: usize,
+    /// Whom the manager names: the `host:port` of an endpoint, or its own word for somebody else.
+    pub leader: Option<Name>,
+    /// The manager is told not to act.
+    pub is_paused: bool,
+    /// What is wrong, in words.
+    pub trouble: Option<Arc<str>>,
 }
 
 /// Nothing new goes to the primary for a while; its sessions are frozen, not cut.
@@ -89,28 +110,6 @@ pub struct Suspension {
     pub until: Time,
     /// Who is to become primary, where that is known.
     pub candidate: Option<Name>,
-}
-
-/// Who or what began a suspension.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SuspensionCause {
-    /// A source told of a failover that begins while the primary lives.
-    Failover,
-    /// An operator's `pause`.
-    Pause,
-    /// An operator's `switch`.
-    Switch,
-}
-
-impl SuspensionCause {
-    /// The word used in metrics and API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            SuspensionCause::Failover => "failover",
-            SuspensionCause::Pause => "pause",
-            SuspensionCause::Switch => "switch",
-        }
-    }
 }
 
 /// Eligible endpoints for one wanted role, with the policy's table over just these.

@@ -177,6 +177,16 @@ pub fn event(event: &Event) -> EventPage {
             page.endpoint = Some(endpoint.to_string());
             ("primary_refused", format!("{endpoint} is refused: {why}"))
         }
+        EventKind::TakeBack { endpoint, why } => {
+            page.endpoint = Some(endpoint.to_string());
+            ("take_back", format!("{endpoint} is refused: {why}"))
+        }
+        EventKind::Leader { .. }
+        | EventKind::Source { .. }
+        | EventKind::Failover { .. }
+        | EventKind::Suspended { .. }
+        | EventKind::Unsuspended { .. }
+        | EventKind::Order { .. } => told_by_others(&event.kind),
         EventKind::Added { endpoint } => {
             page.endpoint = Some(endpoint.to_string());
             ("endpoint_added", format!("{endpoint} joined"))
@@ -189,6 +199,50 @@ pub fn event(event: &Event) -> EventPage {
     page.kind = kind.to_owned();
     page.text = text;
     page
+}
+
+/// What a source or an operator says, and what follows from it.
+fn told_by_others(kind: &EventKind) -> (&'static str, String) {
+    match kind {
+        EventKind::Leader {
+            leader: Some(leader),
+        } => ("leader_named", format!("the manager names {leader}")),
+        EventKind::Leader { leader: None } => {
+            let text = "the manager says that there is no leader";
+            ("leader_gone", text.to_owned())
+        }
+        EventKind::Source {
+            has_say: true,
+            up,
+            of,
+            ..
+        } => (
+            "source_up",
+            format!("the source has a say: {up} of {of} answer"),
+        ),
+        EventKind::Source {
+            up, of, trouble, ..
+        } => {
+            let trouble = trouble.as_deref().unwrap_or("no answer");
+            let text = format!("the source has no say ({up} of {of} answer: {trouble})");
+            ("source_down", text)
+        }
+        EventKind::Failover { step } => ("failover_step", step.clone()),
+        EventKind::Suspended { cause, candidate } => {
+            let to = candidate.as_ref().map_or_else(String::new, |candidate| {
+                format!(", {candidate} is expected")
+            });
+            let text = format!("nothing new goes to the primary: {}{to}", cause.as_str());
+            ("suspended", text)
+        }
+        EventKind::Unsuspended { cause, why, lasted } => {
+            let (cause, lasted) = (cause.as_str(), lasted.as_secs_f64());
+            let text = format!("the {cause} suspension is over after {lasted:.3} s: {why}");
+            ("unsuspended", text)
+        }
+        EventKind::Order { order } => ("order", format!("an operator orders: {order}")),
+        _ => ("", String::new()),
+    }
 }
 
 fn split_brain_event(endpoints: &[crate::model::name::Name]) -> (&'static str, String) {

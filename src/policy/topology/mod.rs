@@ -3,12 +3,19 @@
 //!
 //! Postgres orders claims by timeline, Redis by which history follows which; each has its file.
 //! Common to both: nothing is routed by guess, a newer history fences every older one for good,
-//! and a node that merely does not answer is never taken for demoted.
+//! and a node that merely does not answer is never taken for demoted. What a manager or an operator
+//! says (`word`) refuses claims, and never makes one.
 
 mod postgres;
 mod redis;
+mod word;
+
+pub use word::{Advice, Ordered, Word};
+
+use crate::base::time::Time;
 
 use crate::config::upstream::UpstreamKind;
+use crate::model::fence::Fence;
 use crate::model::flags::{Flag, Flags};
 use crate::model::name::Name;
 use crate::model::role::{Epoch, Role};
@@ -23,6 +30,12 @@ pub struct Claim<'a> {
     pub is_healthy: bool,
     /// What it last said about itself, however long ago.
     pub evidence: Option<&'a Evidence>,
+    /// When it was asked what it answered by that.
+    pub asked_at: Option<Time>,
+    /// It has answered whenever it was asked since.
+    pub is_fresh: bool,
+    /// It has said so too long ago: it must say once more that it is primary.
+    pub is_doubted: bool,
 }
 
 /// The outcome for all endpoints of an upstream.
@@ -49,6 +62,9 @@ pub struct Standing {
     pub flags: Flags,
     /// The reason in words. Does not change while the claims say the same.
     pub why: Option<String>,
+    /// The manager names it, and its history is older than one that was admitted before: what the
+    /// newer one acknowledged would be lost.
+    pub is_take_back: bool,
 }
 
 impl Standing {
@@ -66,6 +82,26 @@ impl Standing {
             why: Some(why.into()),
             ..Standing::default()
         }
+    }
+
+    /// The manager has taken the lead back to it.
+    fn take_back(epoch: Option<Epoch>, speaker: &str, than: &str) -> Standing {
+        let why = format!(
+            "{speaker} names it, but its history is older than {than}, which has been primary \
+             since: only an operator's forced order accepts what that loses"
+        );
+        Standing {
+            epoch,
+            is_take_back: true,
+            ..Standing::unknown(Flag::Fenced, why)
+        }
+    }
+
+    /// It led, and has to say so once more.
+    fn doubt(&mut self) {
+        self.role = Role::Unknown;
+        self.flags = self.flags.with(Flag::RoleUnknown);
+        self.why = Some("it is asked whether it still is primary".to_owned());
     }
 
     fn silent() -> Standing {
@@ -99,24 +135,59 @@ impl Topology {
         .map(Topology)
     }
 
-    /// Remembers what new evidence proves, even if the claim it came with is soon replaced.
-    pub fn learn(&mut self, evidence: &Evidence) {
-        match (&mut self.0, evidence) {
-            (History::Postgres(history), Evidence::Postgres(facts)) => history.learn(facts),
-            (History::Redis(history), Evidence::Redis(facts)) => history.learn(facts),
+    /// Begins with what was remembered across a restart: only ever a reason to refuse. One of
+    /// another kind says nothing.
+    pub fn remember(&mut self, fence: &Fence) {
+        match (&mut self.0, fence) {
+            (
+                History::Postgres(history),
+                Fence::Postgres {
+                    system_identifier,
+                    timeline,
+                },
+            ) => history.remember(*system_identifier, *timeline),
+            (
+                History::Redis(history),
+                Fence::Redis {
+                    epoch,
+                    head,
+                    superseded,
+                },
+            ) => history.remember(*epoch, head, superseded),
             _ => {}
         }
     }
 
-    /// Decides anew. The same claims again give the same election. `is_settled` says that every
-    /// endpoint that can be asked has been asked once: before that no first primary is chosen,
-    /// because a newer one may be about to answer.
-    pub fn elect(&mut self, claims: &[Claim<'_>], is_settled: bool) -> Election {
-        match &mut self.0 {
-            History::Postgres(history) => history.elect(claims, is_settled),
-            History::Redis(history) => history.elect(claims, is_settled),
+    /// What must be remembered across restarts; `None` while nothing is known.
+    pub fn fence(&self) -> Option<Fence> {
+        match &self.0 {
+            History::Postgres(history) => history.fence(),
+            History::Redis(history) => history.fence(),
         }
     }
+
+    /// Remembers what new evidence proves, even if the claim it came with is soon replaced.
+    pub fn learn(&mut self, evidence: &Evidence) {
+        if let (History::Postgres(history), Evidence::Postgres(facts)) = (&mut self.0, evidence) {
+            history.learn(facts);
+        }
+    }
+
+    /// Decides anew. The same claims and the same advice again give the same election.
+    pub fn elect(&mut self, claims: &[Claim<'_>], advice: &Advice) -> Election {
+        match &mut self.0 {
+            History::Postgres(history) => history.elect(claims, advice),
+            History::Redis(history) => history.elect(claims, advice),
+        }
+    }
+}
+
+/// Whether an operator's order can be carried out: whom he wants says itself that it is primary.
+fn is_verified(claim: &Claim<'_>) -> bool {
+    let claims_it = claim
+        .evidence
+        .is_some_and(|said| said.role() == Role::Primary);
+    claim.is_healthy && claim.is_fresh && !claim.is_doubted && claims_it
 }
 
 /// The names of these claims, for a reason in words.
@@ -138,6 +209,18 @@ fn crown(standings: &mut [Standing], primary: usize) {
             standing.role = Role::Primary;
         } else if standing.role == Role::Primary {
             standing.role = Role::Unknown;
+        }
+    }
+}
+
+/// Equal claims an operator's word has put second.
+fn outdo(standings: &mut [Standing], live: &[usize], primary: usize) {
+    for position in live.iter().filter(|at| **at != primary) {
+        if let Some(standing) = standings.get_mut(*position) {
+            let why = "an operator has named another one of equal claims";
+            standing.role = Role::Unknown;
+            standing.flags = standing.flags.with(Flag::Fenced);
+            standing.why = Some(why.to_owned());
         }
     }
 }

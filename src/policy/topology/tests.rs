@@ -67,11 +67,15 @@ impl Story {
                 endpoint,
                 is_healthy: *is_healthy,
                 evidence: evidence.as_ref(),
+                asked_at: evidence.as_ref().map(|_| Time::ZERO),
+                is_fresh: *is_healthy,
+                is_doubted: false,
             })
             .collect();
-        let election = self.topology.elect(&claims, is_settled);
+        let advice = Advice::none(is_settled, Time::ZERO);
+        let election = self.topology.elect(&claims, &advice);
         assert_eq!(
-            self.topology.elect(&claims, is_settled),
+            self.topology.elect(&claims, &advice),
             election,
             "the same again"
         );

@@ -9,20 +9,22 @@ use crate::model::flags::Flag;
 use crate::model::name::Name;
 use crate::model::role::{Epoch, Role};
 use crate::policy::balance;
-use crate::policy::topology::{Claim, Election};
+use crate::policy::topology::{Advice, Claim, Election};
 use crate::upstream::effect::Effect;
 use crate::upstream::endpoint::RetireReason;
 use crate::upstream::snapshot::{EndpointView, PickTable, RolesView, Snapshot};
 use crate::upstream::state::entry::{is_standing_equal, no_standing, says_the_same};
+use crate::upstream::state::source::speaker;
 use crate::upstream::state::{Changes, Published, UpstreamState};
 
 impl UpstreamState {
     /// Works out the new picture and everything that must be done about it.
     pub(super) fn conclude(&mut self, mut changes: Changes, now: Time) -> Vec<Effect> {
         self.warm_up(now);
-        let election = self.elect();
+        let election = self.elect(now);
         if let Some(election) = &election {
-            self.demote(election, &mut changes);
+            self.demote(election, &mut changes, now);
+            self.tell_take_back(election, &mut changes.events);
         }
         let views = self.views(election.as_ref(), now, &mut changes.events);
         let are_roles_new = self.judge_roles(election.as_ref(), now, &mut changes);
@@ -44,6 +46,7 @@ impl UpstreamState {
         }
         effects.append(&mut changes.retired);
         effects.append(&mut changes.probes);
+        effects.extend(self.wake(now));
         effects.extend(changes.events.into_iter().map(|kind| self.event(kind, now)));
         effects
     }
@@ -70,18 +73,61 @@ impl UpstreamState {
         }
     }
 
-    fn elect(&mut self) -> Option<Election> {
-        let topology = self.topology.as_mut()?;
-        let claims: Vec<Claim<'_>> = self.entries.iter().map(|entry| entry.claim()).collect();
+    fn elect(&mut self, now: Time) -> Option<Election> {
         // An endpoint without an address cannot be asked: nobody waits for it.
         let mut asked = self.entries.iter().filter(|entry| entry.is_probed);
-        let is_settled = asked.all(|entry| entry.heard_at.is_some());
-        Some(topology.elect(&claims, is_settled))
+        let is_everyone_asked = asked.all(|entry| entry.heard_at.is_some());
+        let advice = Advice {
+            word: self.word(),
+            speaker: speaker(&self.config),
+            candidate: None,
+            order: None,
+            is_settled: is_everyone_asked && self.source_wait().is_none_or(|until| now >= until),
+            now,
+        };
+        let topology = self.topology.as_mut()?;
+        let claims: Vec<Claim<'_>> = self.entries.iter().map(|entry| entry.claim()).collect();
+        Some(topology.elect(&claims, &advice))
+    }
+
+    /// Until when the first primary waits for a sign of the source.
+    fn source_wait(&self) -> Option<Time> {
+        let is_waiting = self.config.source.is_some() && !self.source.is_heard();
+        is_waiting.then(|| self.started_at.after(default::SOURCE_WAIT))
+    }
+
+    /// The next moment at which something is over; asked for only when it has changed.
+    fn wake(&mut self, now: Time) -> Option<Effect> {
+        let next = self.source_wait().filter(|at| *at > now);
+        if next == self.wake_at {
+            return None;
+        }
+        self.wake_at = next;
+        next.map(Effect::WakeAt)
+    }
+
+    /// Alarms when the manager takes the lead back to an old history, once.
+    fn tell_take_back(&mut self, election: &Election, events: &mut Vec<EventKind>) {
+        let standings = self.entries.iter().zip(&election.standings);
+        let taken = standings
+            .filter(|(_, standing)| standing.is_take_back)
+            .map(|(entry, standing)| (entry.endpoint.id.clone(), standing.why.clone()))
+            .next();
+        let (endpoint, why) = taken.map_or((None, None), |(id, why)| (Some(id), why));
+        if endpoint != self.take_back
+            && let Some(endpoint) = &endpoint
+        {
+            events.push(EventKind::TakeBack {
+                endpoint: endpoint.clone(),
+                why: why.unwrap_or_default(),
+            });
+        }
+        self.take_back = endpoint;
     }
 
     /// Ends the sessions of a primary that is none any more: it says so itself, another one is
     /// verified, or its history is over. That it does not answer is no reason.
-    fn demote(&mut self, election: &Election, changes: &mut Changes) {
+    fn demote(&mut self, election: &Election, changes: &mut Changes, now: Time) {
         for (position, (entry, standing)) in
             self.entries.iter_mut().zip(&election.standings).enumerate()
         {
@@ -97,6 +143,7 @@ impl UpstreamState {
                 && (says_replica || election.primary.is_some() || standing.is_refused())
             {
                 changes.retired.push(entry.retire(RetireReason::Demoted));
+                entry.believed_from = Some(now);
             }
         }
     }
@@ -152,6 +199,7 @@ impl UpstreamState {
             is_split_brain: election.is_split_brain,
             last_primary: None,
             suspension: None,
+            source: self.source_view(),
         };
         if led_by != primary {
             let gap = now.since(roles.since);
@@ -191,6 +239,7 @@ impl UpstreamState {
                 == (roles.primary, roles.epoch, roles.since)
                 && before.is_split_brain == roles.is_split_brain
                 && before.last_primary == roles.last_primary
+                && before.source == roles.source
         });
         self.roles = Some(roles);
         !is_same
@@ -207,6 +256,12 @@ impl UpstreamState {
         now: Time,
     ) {
         let Some((heard, has_passed)) = changes.heard else {
+            // Who leads now, by the manager's word, knows best; its old leader must say so again.
+            let is_asked = |entry: &&super::Entry| changes.is_word_new && entry.is_probed;
+            let asked = self.entries.iter().filter(is_asked);
+            changes.probes.extend(asked.map(|entry| Effect::ProbeNow {
+                endpoint: entry.endpoint.id.clone(),
+            }));
             return;
         };
         let is_lost = roles.primary.is_none();

@@ -7,8 +7,10 @@ use crate::config::upstream::Upstream;
 use crate::model::event::EventKind;
 use crate::policy::health::Health;
 use crate::policy::topology::Topology;
+use crate::upstream::effect::Effect;
 use crate::upstream::endpoint::RetireReason;
 use crate::upstream::state::entry::Entry;
+use crate::upstream::state::source::SourceMemory;
 use crate::upstream::state::{Changes, UpstreamState};
 
 impl UpstreamState {
@@ -22,74 +24,98 @@ impl UpstreamState {
             is_reconfigured: true,
             ..Changes::default()
         };
+        if before.source != self.config.source {
+            self.source = SourceMemory::default();
+            self.entries.iter_mut().for_each(|e| e.is_balanced = true);
+        }
         // What one kind said of itself means nothing to the other: every endpoint begins anew.
-        let is_other_kind = before.kind != self.config.kind;
-        let mut known = std::mem::take(&mut self.entries);
-        let mut gone: Vec<Entry> = Vec::new();
-        if is_other_kind {
-            gone.append(&mut known);
+        if before.kind != self.config.kind {
+            let gone = std::mem::take(&mut self.entries);
+            gone.into_iter()
+                .for_each(|entry| remove(entry, &mut changes));
+            self.topology = Topology::new(self.config.kind);
         }
-        for position in 0..self.config.endpoints.len() {
-            let kept = self.config.endpoints.get(position).and_then(|configured| {
-                let same = |entry: &Entry| entry.endpoint.address == configured.address;
-                let mut entry = known.swap_remove(known.iter().position(same)?);
-                entry.weight = configured.weight;
-                Some(entry)
-            });
-            match kept {
-                Some(entry) => self.keep(entry, &before, now, &mut changes),
-                None => {
-                    let id = self.add(position, now, &mut changes);
-                    changes
-                        .events
-                        .extend(id.map(|endpoint| EventKind::Added { endpoint }));
-                }
-            }
-        }
-        gone.append(&mut known);
-        if gone.len() == before.endpoints.len() {
+        let known = self.entries.len();
+        let removed = self.arrange(now, &mut changes);
+        if removed == known {
             // Not one endpoint is left: this is another database under an old name.
             self.topology = Topology::new(self.config.kind);
         }
-        for mut entry in gone {
-            let mut stops = Vec::new();
-            entry.stop_probe(&mut stops);
-            changes.probes.splice(0..0, stops);
-            changes.retired.push(entry.retire(RetireReason::Removed));
-            changes.events.push(EventKind::Removed {
-                endpoint: entry.endpoint.id.clone(),
-            });
+        if before.health != self.config.health {
+            self.probe_anew(now, &mut changes);
         }
         Some(changes)
     }
 
-    /// Adds the endpoint configured at a position and starts to probe it.
-    pub(super) fn add(
-        &mut self,
-        position: usize,
-        now: Time,
-        changes: &mut Changes,
-    ) -> Option<crate::model::name::Name> {
-        let configured = self.config.endpoints.get(position)?;
-        let mut entry = Entry::new(configured, self.config.health.is_some(), now);
-        entry.start_probe(self.config.health.as_ref(), &mut changes.probes);
-        let id = entry.endpoint.id.clone();
-        self.entries.push(entry);
-        Some(id)
+    /// Makes the endpoints those that are wanted, in their order; what stays keeps everything it
+    /// has. Says how many went.
+    pub(super) fn arrange(&mut self, now: Time, changes: &mut Changes) -> usize {
+        let wanted = self.wanted();
+        let mut known = std::mem::take(&mut self.entries);
+        let before: Vec<_> = known
+            .iter()
+            .map(|e| (Arc::clone(&e.endpoint), e.weight))
+            .collect();
+        for configured in &wanted {
+            let same = |entry: &Entry| entry.endpoint.address == configured.address;
+            match known.iter().position(same) {
+                Some(at) => {
+                    let mut entry = known.swap_remove(at);
+                    entry.weight = configured.weight;
+                    self.entries.push(entry);
+                }
+                None => {
+                    let mut entry = Entry::new(configured, self.config.health.is_some(), now);
+                    entry.start_probe(self.config.health.as_ref(), &mut changes.probes);
+                    changes.events.push(EventKind::Added {
+                        endpoint: entry.endpoint.id.clone(),
+                    });
+                    self.entries.push(entry);
+                }
+            }
+        }
+        let removed = known.len();
+        known.into_iter().for_each(|entry| remove(entry, changes));
+        self.annotate();
+        changes.is_reconfigured |= before.len() != self.entries.len()
+            || !before
+                .iter()
+                .zip(&self.entries)
+                .all(|((endpoint, weight), entry)| {
+                    Arc::ptr_eq(endpoint, &entry.endpoint) && *weight == entry.weight
+                });
+        removed
     }
 
-    /// Keeps an endpoint; other probe settings restart its probe, but not its health.
-    fn keep(&mut self, mut entry: Entry, before: &Upstream, now: Time, changes: &mut Changes) {
-        if before.health != self.config.health {
+    /// Other probe settings restart the probes of those that stay, but not their health.
+    fn probe_anew(&mut self, now: Time, changes: &mut Changes) {
+        let health = self.config.health.as_ref();
+        for entry in &mut self.entries {
+            let is_new = changes.probes.iter().any(|effect| {
+                matches!(effect, Effect::StartProbe { endpoint, .. } if Arc::ptr_eq(endpoint, &entry.endpoint))
+            });
+            if is_new {
+                continue;
+            }
             entry.stop_probe(&mut changes.probes);
-            entry.start_probe(self.config.health.as_ref(), &mut changes.probes);
-            if self.config.health.is_none() {
+            entry.start_probe(health, &mut changes.probes);
+            if health.is_none() {
                 // Nobody will ask it again: what it said would never grow old.
                 entry.health = Health::assumed_up(now);
                 entry.evidence = None;
                 entry.down_why = None;
             }
         }
-        self.entries.push(entry);
     }
+}
+
+/// It is not wanted any more: its sessions end.
+fn remove(mut entry: Entry, changes: &mut Changes) {
+    let mut stops = Vec::new();
+    entry.stop_probe(&mut stops);
+    changes.probes.splice(0..0, stops);
+    changes.retired.push(entry.retire(RetireReason::Removed));
+    changes.events.push(EventKind::Removed {
+        endpoint: entry.endpoint.id.clone(),
+    });
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::base::time::Time;
 use crate::config;
 use crate::model::flags::{Flag, Flags};
-use crate::model::role::Lag;
+use crate::model::role::{Lag, Role};
 use crate::model::verdict::Evidence;
 use crate::policy::health::{Health, Rules};
 use crate::policy::topology::{Claim, Standing};
@@ -25,8 +25,14 @@ pub(super) struct Entry {
     pub(super) health: Health,
     /// What it last said about itself.
     pub(super) evidence: Option<Evidence>,
+    /// When it was asked what it last said.
+    pub(super) evidence_at: Option<Time>,
     /// When the newest verdict asked.
     pub(super) heard_at: Option<Time>,
+    /// It has lost the lead: what it was asked before does not make it primary again.
+    pub(super) believed_from: Option<Time>,
+    /// The source does not keep reads away from it.
+    pub(super) is_balanced: bool,
     /// Verdicts that asked before this speak of another time or another node.
     heard_from: Time,
     /// Its host name was looked up once, with whatever result.
@@ -62,7 +68,10 @@ impl Entry {
             weight: configured.weight,
             health: health(has_probe, now),
             evidence: None,
+            evidence_at: None,
             heard_at: None,
+            believed_from: None,
+            is_balanced: true,
             heard_from: now,
             is_looked_up: false,
             is_probed: false,
@@ -76,6 +85,7 @@ impl Entry {
     pub(super) fn forget(&mut self, now: Time) {
         self.health = health(self.is_probed, now);
         self.evidence = None;
+        self.evidence_at = None;
         self.heard_at = None;
         self.heard_from = now;
         self.down_why = None;
@@ -99,6 +109,9 @@ impl Entry {
             endpoint: &self.endpoint.id,
             is_healthy: self.health.is_up(),
             evidence: self.evidence.as_ref(),
+            asked_at: self.evidence_at,
+            is_fresh: self.evidence_at.is_some() && self.evidence_at == self.heard_at,
+            is_doubted: self.believed_from > self.evidence_at,
         }
     }
 
@@ -121,7 +134,11 @@ impl Entry {
                 .with_if(Flag::Unresolved, self.socket.is_none())
                 .with_if(Flag::NoVerdict, is_undecided)
                 .with_if(Flag::ProbeFailed, is_down)
-                .with_if(Flag::Draining, self.weight == 0),
+                .with_if(Flag::Draining, self.weight == 0)
+                .with_if(
+                    Flag::NotBalanced,
+                    standing.role == Role::Replica && !self.is_balanced,
+                ),
             since: now,
             why: match &self.down_why {
                 Some(why) if shows_probe => Some(Arc::clone(why)),

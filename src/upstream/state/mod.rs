@@ -2,13 +2,14 @@
 //!
 //! No I/O, no clock, no async, no logging, no randomness: `now` comes in, so a simulation can
 //! drive it through years of failovers. `entry` is what is known of one endpoint, `configure`
-//! takes a new configuration, `conclude` works out what follows from any change, `resume` begins
-//! anew after a bug.
+//! takes a new configuration, `source` what a source tells, `conclude` works out what follows from
+//! any change, `resume` begins anew after a bug.
 
 mod conclude;
 mod configure;
 mod entry;
 mod resume;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ use crate::upstream::effect::{Effect, StateEvent};
 use crate::upstream::endpoint::{Incarnation, RetireReason};
 use crate::upstream::snapshot::{EndpointView, RolesView};
 use crate::upstream::state::entry::Entry;
+use crate::upstream::state::source::SourceMemory;
 
 /// See the module.
 #[derive(Debug)]
@@ -39,6 +41,12 @@ pub struct UpstreamState {
     last_primary: Option<Name>,
     /// Who claims against whom; empty while nobody does.
     split_brain: Vec<Name>,
+    source: SourceMemory,
+    /// Whom the manager has taken the lead back to.
+    take_back: Option<Name>,
+    started_at: Time,
+    /// The moment last asked for.
+    wake_at: Option<Time>,
     generation: u64,
     published: Published,
 }
@@ -60,6 +68,8 @@ struct Changes {
     events: Vec<EventKind>,
     /// The endpoint a new verdict came from, by position, and whether the probe passed.
     heard: Option<(usize, bool)>,
+    /// The manager names another leader than before.
+    is_word_new: bool,
 }
 
 impl UpstreamState {
@@ -71,6 +81,10 @@ impl UpstreamState {
             roles: None,
             last_primary: None,
             split_brain: Vec::new(),
+            source: SourceMemory::default(),
+            take_back: None,
+            started_at: now,
+            wake_at: None,
             entries: Vec::new(),
             generation: 0,
             published: Published::default(),
@@ -80,9 +94,8 @@ impl UpstreamState {
             is_reconfigured: true,
             ..Changes::default()
         };
-        for position in 0..state.config.endpoints.len() {
-            state.add(position, now, &mut changes);
-        }
+        state.arrange(now, &mut changes);
+        changes.events.clear();
         // There is no average yet that a newcomer could start with.
         state
             .entries
@@ -98,7 +111,8 @@ impl UpstreamState {
             StateEvent::Configure(config) => self.configure(config, now),
             StateEvent::Verdict { endpoint, verdict } => self.hear(&endpoint, verdict, now),
             StateEvent::Resolved { endpoint, socket } => self.resolve(&endpoint, socket, now),
-            StateEvent::Source(_) | StateEvent::Tick => None,
+            StateEvent::Source(report) => self.tell(report, now),
+            StateEvent::Tick => Some(Changes::default()),
         };
         changes.map_or_else(Vec::new, |changes| self.conclude(changes, now))
     }
@@ -140,6 +154,7 @@ impl UpstreamState {
                 topology.learn(&evidence);
             }
             entry.evidence = Some(evidence);
+            entry.evidence_at = entry.heard_at;
         }
         Some(changes)
     }
@@ -166,6 +181,7 @@ impl UpstreamState {
             entry.stop_probe(&mut changes.probes);
             entry.start_probe(self.config.health.as_ref(), &mut changes.probes);
         }
+        self.annotate();
         Some(changes)
     }
 

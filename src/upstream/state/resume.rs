@@ -29,6 +29,10 @@ impl UpstreamState {
             roles: None,
             last_primary: self.last_primary.filter(|_| is_same_kind),
             split_brain: Vec::new(),
+            source: self.source,
+            take_back: None,
+            started_at: now,
+            wake_at: None,
             entries: Vec::new(),
             generation: last.generation + 1,
             published: Published::default(),
@@ -38,10 +42,7 @@ impl UpstreamState {
             is_reconfigured: true,
             ..Changes::default()
         };
-        for position in 0..state.config.endpoints.len() {
-            let Some(configured) = state.config.endpoints.get(position) else {
-                continue;
-            };
+        for configured in &state.wanted() {
             let same =
                 |view: &&EndpointView| is_same_kind && view.endpoint.address == configured.address;
             let mut entry = Entry::new(configured, state.config.health.is_some(), now);
@@ -55,6 +56,7 @@ impl UpstreamState {
             entry.start_probe(state.config.health.as_ref(), &mut changes.probes);
             state.entries.push(entry);
         }
+        state.annotate();
         let has_ended = |view: &&EndpointView| {
             let mut entries = state.entries.iter();
             !entries.any(|entry| Arc::ptr_eq(&entry.incarnation, &view.incarnation))

@@ -12,6 +12,8 @@ use crate::upstream::snapshot::Snapshot;
 
 #[path = "tests_resume.rs"]
 mod resume;
+#[path = "tests_source.rs"]
+mod source;
 
 fn upstream(kind: UpstreamKind, endpoints: &[(&str, u32)]) -> Upstream {
     let probe = match kind {
