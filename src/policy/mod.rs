@@ -4,6 +4,7 @@
 
 pub mod balance;
 pub mod health;
+pub mod lag;
 pub mod quorum;
 pub mod route;
 pub mod topology;

@@ -12,6 +12,7 @@ use crate::base::time::Time;
 use crate::model::address::Address;
 use crate::model::failure::FailureKind;
 use crate::model::name::Name;
+use crate::model::role::Lag;
 use crate::model::verdict::Verdict;
 
 /// One endpoint of one upstream: shared, counted, never replaced while configured.
@@ -29,6 +30,8 @@ pub struct Endpoint {
     pub counts: Counts,
     /// The last probe and the one that last succeeded.
     pub verdicts: Published<Verdicts>,
+    /// How far it is behind the primary, by the last probes.
+    pub lag: LiveLag,
 }
 
 impl Endpoint {
@@ -41,6 +44,7 @@ impl Endpoint {
             latency: PeakEwma::default(),
             counts: Counts::default(),
             verdicts: Published::new(Verdicts::default()),
+            lag: LiveLag::default(),
         }
     }
 }
@@ -52,6 +56,46 @@ pub struct Verdicts {
     pub last: Option<Verdict>,
     /// When the last successful one asked: the age of the evidence.
     pub evidence_at: Option<Time>,
+}
+
+/// A [`Lag`] that changes with every probe, without a new picture. Written by the machine alone.
+#[derive(Debug)]
+pub struct LiveLag {
+    /// [`UNKNOWN`] = not known.
+    bytes: AtomicU64,
+    /// Of `f64` seconds, the bits; [`UNKNOWN`] = not known.
+    seconds: AtomicU64,
+}
+
+/// No number of bytes that can be behind, and not the bits of a number either.
+const UNKNOWN: u64 = u64::MAX;
+
+impl Default for LiveLag {
+    fn default() -> LiveLag {
+        LiveLag {
+            bytes: AtomicU64::new(UNKNOWN),
+            seconds: AtomicU64::new(UNKNOWN),
+        }
+    }
+}
+
+impl LiveLag {
+    /// The newest one.
+    pub fn set(&self, lag: Lag) {
+        let seconds = lag.seconds.map_or(UNKNOWN, f64::to_bits);
+        self.bytes
+            .store(lag.bytes.unwrap_or(UNKNOWN), Ordering::Relaxed);
+        self.seconds.store(seconds, Ordering::Relaxed);
+    }
+
+    /// As it was last measured.
+    pub fn load(&self) -> Lag {
+        let known = |cell: &AtomicU64| Some(cell.load(Ordering::Relaxed)).filter(|v| *v != UNKNOWN);
+        Lag {
+            bytes: known(&self.bytes),
+            seconds: known(&self.seconds).map(f64::from_bits),
+        }
+    }
 }
 
 /// Relaxed counters of one endpoint, read by `/metrics`.

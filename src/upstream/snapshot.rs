@@ -10,7 +10,7 @@ use crate::config::upstream::Upstream;
 pub use crate::model::event::SuspensionCause;
 use crate::model::flags::Flags;
 use crate::model::name::Name;
-use crate::model::role::{Epoch, Lag, Role, WantedRole};
+use crate::model::role::{Epoch, Role, WantedRole};
 use crate::policy::balance::Balance;
 use crate::upstream::endpoint::{Endpoint, Incarnation};
 
@@ -58,8 +58,6 @@ pub struct EndpointView {
     pub since: Time,
     /// More words for a flag, such as which epoch fences it.
     pub why: Option<Arc<str>>,
-    /// Behind the primary, where it is a replica.
-    pub lag: Lag,
 }
 
 /// The roles of a role upstream.

@@ -7,9 +7,9 @@ use crate::config::default;
 use crate::model::event::EventKind;
 use crate::model::flags::Flag;
 use crate::model::name::Name;
-use crate::model::role::{Epoch, Role};
-use crate::policy::balance;
+use crate::model::role::{Epoch, Lag, Role};
 use crate::policy::topology::{Advice, Claim, Election};
+use crate::policy::{balance, lag};
 use crate::upstream::effect::Effect;
 use crate::upstream::endpoint::RetireReason;
 use crate::upstream::snapshot::{EndpointView, PickTable, RolesView, Snapshot};
@@ -25,6 +25,7 @@ impl UpstreamState {
         if let Some(election) = &election {
             self.demote(election, &mut changes, now);
             self.tell_take_back(election, &mut changes.events);
+            self.measure_lag(election);
         }
         let views = self.views(election.as_ref(), now, &mut changes.events);
         let are_roles_new = self.judge_roles(election.as_ref(), now, &mut changes);
@@ -144,6 +145,26 @@ impl UpstreamState {
             {
                 changes.retired.push(entry.retire(RetireReason::Demoted));
                 entry.believed_from = Some(now);
+            }
+        }
+    }
+
+    /// How far the replicas are behind, for people; and who is too far behind, for reads. The words
+    /// stay as they are while the same replica is too far: its bytes change with every probe.
+    fn measure_lag(&mut self, election: &Election) {
+        let led_by = election.primary.and_then(|at| self.entries.get(at));
+        let primary = led_by.and_then(|entry| entry.evidence.clone());
+        for (entry, standing) in self.entries.iter_mut().zip(&election.standings) {
+            let evidence = entry.evidence.as_ref();
+            let replica = evidence.filter(|_| standing.role == Role::Replica);
+            let lag = replica.map_or(Lag::default(), |own| lag::measure(primary.as_ref(), own));
+            entry.endpoint.lag.set(lag);
+            let was_too_far = entry.too_far.is_some();
+            let why = replica.and_then(|_| {
+                lag::too_far(lag, self.config.lag_max, primary.is_some(), was_too_far)
+            });
+            if why.is_some() != was_too_far {
+                entry.too_far = why;
             }
         }
     }

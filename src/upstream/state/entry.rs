@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::base::time::Time;
 use crate::config;
 use crate::model::flags::{Flag, Flags};
-use crate::model::role::{Lag, Role};
+use crate::model::role::Role;
 use crate::model::verdict::Evidence;
 use crate::policy::health::{Health, Rules};
 use crate::policy::topology::{Claim, Standing};
@@ -44,6 +44,8 @@ pub(super) struct Entry {
     pub(super) is_warm: bool,
     /// What the probe said that took it down.
     pub(super) down_why: Option<Arc<str>>,
+    /// Why a replica is too far behind to take reads. Is as it was while the primary is silent.
+    pub(super) too_far: Option<String>,
 }
 
 /// The thresholds of a probe's settings.
@@ -78,6 +80,7 @@ impl Entry {
             has_led: false,
             is_warm: false,
             down_why: None,
+            too_far: None,
         }
     }
 
@@ -89,6 +92,7 @@ impl Entry {
         self.heard_at = None;
         self.heard_from = now;
         self.down_why = None;
+        self.too_far = None;
     }
 
     /// Whether a verdict that asked then tells anything new.
@@ -138,13 +142,13 @@ impl Entry {
                 .with_if(
                     Flag::NotBalanced,
                     standing.role == Role::Replica && !self.is_balanced,
-                ),
+                )
+                .with_if(Flag::Lagging, self.too_far.is_some()),
             since: now,
             why: match &self.down_why {
                 Some(why) if shows_probe => Some(Arc::clone(why)),
-                _ => standing.why.map(Arc::from),
+                _ => standing.why.or_else(|| self.too_far.clone()).map(Arc::from),
             },
-            lag: Lag::default(),
         }
     }
 

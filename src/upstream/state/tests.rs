@@ -10,6 +10,8 @@ use crate::model::role::{Epoch, PostgresFacts, Role, WantedRole};
 use crate::model::verdict::{Evidence, ProbeFailure, ProbeFailureKind};
 use crate::upstream::snapshot::Snapshot;
 
+#[path = "tests_lag.rs"]
+mod lag;
 #[path = "tests_resume.rs"]
 mod resume;
 #[path = "tests_source.rs"]
