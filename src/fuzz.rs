@@ -11,6 +11,7 @@
 )]
 
 pub use crate::config::fuzz::config_file;
+pub use crate::control::fence_file::fuzz as fence_file;
 pub use crate::io::source::sentinel::fuzz::sentinel;
 
 use crate::io::resp::{self, NotResp, Reply};
@@ -32,6 +33,7 @@ pub type Body = fn(&[u8]);
 pub const BODIES: &[(&str, Body)] = &[
     ("chunked_body", chunked_body),
     ("config_file", config_file),
+    ("fence_file", fence_file),
     ("postgres_startup", postgres_startup),
     ("request_head", request_head),
     ("resp", resp),

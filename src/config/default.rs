@@ -148,6 +148,10 @@ pub const PAUSE_MAX: Duration = Duration::from_secs(600);
 pub const PAUSE_GRACE: Duration = Duration::from_secs(5);
 /// Where state is kept (systemd's `StateDirectory=fairlead`).
 pub const STATE_DIR: &str = "/var/lib/fairlead";
+/// A fence that could not be written is tried again after this: a full disk is not filled by trying.
+pub const STATE_RETRY: Duration = Duration::from_secs(5);
+/// What is read of a fence file: 41 ids of Redis are the most there are, 52 bytes each.
+pub const FENCE_BYTES_MAX: u64 = 16 * 1024;
 /// From the Postgres startup packet to the first `ReadyForQuery` (PostgreSQL's
 /// `authentication_timeout` is 60 s).
 pub const POSTGRES_LOGIN_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,9 +1,10 @@
 //! The task that owns one upstream: events come in, the pure machine decides, effects are carried
-//! out in its order. It publishes before it retires, so that a client that is cut and comes back at
-//! once sees the new picture.
+//! out in its order (`effects`). It publishes before it retires, so that a client that is cut and
+//! comes back at once sees the new picture.
 //!
-//! A panic of the machine does not end the upstream: the last snapshot keeps serving while a new
-//! machine starts from the configuration, until every endpoint has been asked once.
+//! A panic of the machine, or of carrying out what it wants, does not end the upstream: the last
+//! snapshot keeps serving while a new machine starts from the configuration and the fence, until
+//! every endpoint has been asked once.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,13 +19,13 @@ use crate::base::task::Tasks;
 use crate::base::time::{self, Time};
 use crate::config::default;
 use crate::config::upstream::Upstream;
+use crate::control::fences::Fences;
 use crate::control::journal::Journal;
-use crate::control::lookup;
 use crate::control::probing::RunningProbe;
+use crate::control::sourcing::{RunningSource, next_word};
 use crate::io::net::resolve::Resolver;
 use crate::io::probe::Report;
-use crate::model::address::Address;
-use crate::model::event::EventKind;
+use crate::model::fence::Fence;
 use crate::model::name::Name;
 use crate::telemetry::handles::UpstreamCounts;
 use crate::upstream::cell::{Kick, UpstreamCell};
@@ -38,12 +39,14 @@ use crate::upstream::state::UpstreamState;
 pub struct Surroundings {
     /// The family of control tasks.
     pub tasks: Tasks,
-    /// Rung after something was retired.
+    /// Rung after something was retired, frozen or thawed.
     pub bells: Bells,
     /// Told every event.
     pub journal: Arc<Journal>,
     /// Looks up host names.
     pub resolver: Arc<Resolver>,
+    /// What outlives the process.
+    pub fences: Arc<Fences>,
 }
 
 /// The actor of one upstream, as the rest of the control plane sees it.
@@ -59,8 +62,9 @@ pub struct ActorHandle {
 enum Command {
     Configure(Arc<Upstream>),
     Stop,
+    /// Panics, and this often again while it recovers.
     #[cfg(test)]
-    Panic,
+    Panic(u32),
 }
 
 impl ActorHandle {
@@ -73,7 +77,8 @@ impl ActorHandle {
         let (commands, inbox) = mpsc::channel(default::ACTOR_QUEUE);
         let (kick_sender, kicks) = mpsc::channel(default::ACTOR_QUEUE);
         let name = config.name.clone();
-        let (state, mut effects) = UpstreamState::new(Arc::clone(&config), time::now());
+        let fence = surroundings.fences.load(&name, config.kind);
+        let (state, mut effects) = machine(&config, fence.as_ref(), time::now());
         // The machine's first effect is its first picture.
         let first = effects
             .iter()
@@ -91,13 +96,19 @@ impl ActorHandle {
             counts,
             config,
             state,
+            fence,
             probes: HashMap::new(),
+            source: None,
+            wake_at: None,
+            is_wrecked: false,
             has_panicked: false,
             resuming: None,
             lookups: HashMap::new(),
             rng: Rng::from_entropy(),
             runs: 0,
             to_self: ToSelf { reports, lookups },
+            #[cfg(test)]
+            panics_due: 0,
         };
         let inbox = Inbox {
             commands: inbox,
@@ -136,6 +147,15 @@ impl ActorHandle {
     }
 }
 
+/// A machine that knows its configuration and what is remembered of its past.
+fn machine(
+    config: &Arc<Upstream>,
+    _fence: Option<&Fence>,
+    now: Time,
+) -> (UpstreamState, Vec<Effect>) {
+    UpstreamState::new(Arc::clone(config), now)
+}
+
 /// Everything that reaches an actor.
 struct Inbox {
     commands: mpsc::Receiver<Command>,
@@ -147,7 +167,7 @@ struct Inbox {
 /// Where the actor's own tasks report to.
 pub(super) struct ToSelf {
     pub(super) reports: mpsc::Sender<Report>,
-    lookups: mpsc::Sender<StateEvent>,
+    pub(super) lookups: mpsc::Sender<StateEvent>,
 }
 
 /// A task that ends when this is dropped.
@@ -160,21 +180,30 @@ impl Drop for Ending {
 }
 
 pub(super) struct Actor {
-    cell: Arc<UpstreamCell>,
+    pub(super) cell: Arc<UpstreamCell>,
     pub(super) surroundings: Surroundings,
-    counts: Arc<UpstreamCounts>,
-    config: Arc<Upstream>,
+    pub(super) counts: Arc<UpstreamCounts>,
+    pub(super) config: Arc<Upstream>,
     state: UpstreamState,
+    /// What the machine last wanted remembered.
+    pub(super) fence: Option<Fence>,
     pub(super) probes: HashMap<Name, RunningProbe>,
+    pub(super) source: Option<RunningSource>,
+    /// When the machine wants to be asked again.
+    pub(super) wake_at: Option<Time>,
+    /// The machine has panicked and there is no other one yet.
+    is_wrecked: bool,
     /// The next event is taken after a pause.
     has_panicked: bool,
     /// Only after a panic of the machine, and not for long.
     pub(super) resuming: Option<Resuming>,
     /// Tasks that keep the addresses of named endpoints fresh.
-    lookups: HashMap<Name, Ending>,
+    pub(super) lookups: HashMap<Name, Ending>,
     pub(super) rng: Rng,
     pub(super) runs: u64,
     pub(super) to_self: ToSelf,
+    #[cfg(test)]
+    panics_due: u32,
 }
 
 /// A machine has begun anew and does not know everybody yet: its pictures are held back.
@@ -182,48 +211,69 @@ pub(super) struct Actor {
 pub(super) struct Resuming {
     /// Endpoints whose first report is waited for; it comes within the time-out of their probe.
     pub(super) unheard: HashSet<Name>,
-    newest: Option<Box<Snapshot>>,
+    pub(super) newest: Option<Box<Snapshot>>,
 }
 
 impl Actor {
     async fn run(mut self, effects: Vec<Effect>, mut inbox: Inbox) {
-        self.carry_out(effects);
-        self.look_up_names();
+        self.guarded(|actor| {
+            actor.carry_out(effects);
+            actor.look_up_names();
+            actor.start_source();
+        });
         loop {
             if std::mem::take(&mut self.has_panicked) {
                 tokio::time::sleep(default::ACTOR_PANIC_PAUSE).await;
             }
             tokio::select! {
                 command = inbox.commands.recv() => match command {
-                    Some(Command::Configure(config)) => self.configure(config),
+                    Some(Command::Configure(config)) => self.guarded(|actor| actor.configure(config)),
                     Some(Command::Stop) | None => return self.end(),
                     #[cfg(test)]
-                    Some(Command::Panic) => self.decide(|_, _| panic!("on purpose")),
+                    Some(Command::Panic(count)) => {
+                        self.panics_due = count + 1;
+                        self.guarded(Actor::panic_if_due);
+                    }
                 },
-                Some(report) = inbox.reports.recv() => self.hear(report),
-                Some(event) = inbox.lookups.recv() => self.apply(event),
+                Some(report) = inbox.reports.recv() => self.guarded(|actor| actor.hear(report)),
+                Some(event) = inbox.lookups.recv() => self.guarded(|actor| actor.apply(event)),
+                word = next_word(&mut self.source) => self.guarded(|actor| actor.hear_source(word)),
                 Some(kick) = inbox.kicks.recv() => self.kick(&kick),
+                () = reached(self.wake_at) => {
+                    self.wake_at = None;
+                    self.guarded(|actor| actor.apply(StateEvent::Tick));
+                }
+                () = tokio::time::sleep(default::ACTOR_PANIC_PAUSE), if self.is_wrecked => {
+                    self.recover();
+                }
             }
+        }
+    }
+
+    /// Does something; a panic in it ends this step alone, and the machine begins anew.
+    fn guarded(&mut self, step: impl FnOnce(&mut Actor)) {
+        if self.is_wrecked {
+            // What it is told meanwhile it is told again: everybody is asked anew.
+            return;
+        }
+        if catch_unwind(AssertUnwindSafe(|| step(self))).is_err() {
+            tracing::error!(
+                upstream = %self.cell.name,
+                "the upstream's actor panicked, a bug of fairlead; its machine begins anew"
+            );
+            self.recover();
         }
     }
 
     fn configure(&mut self, config: Arc<Upstream>) {
         self.config = Arc::clone(&config);
         self.apply(StateEvent::Configure(config));
-        self.look_up_names();
+        self.start_source();
     }
 
     pub(super) fn apply(&mut self, event: StateEvent) {
-        self.decide(|state, now| state.apply(event, now));
-    }
-
-    fn decide(&mut self, decide: impl FnOnce(&mut UpstreamState, Time) -> Vec<Effect>) {
-        let now = time::now();
-        let state = &mut self.state;
-        match catch_unwind(AssertUnwindSafe(|| decide(state, now))) {
-            Ok(effects) => self.carry_out(effects),
-            Err(_) => self.resume(now),
-        }
+        let effects = self.state.apply(event, time::now());
+        self.carry_out(effects);
         // While the machine is beginning anew, the last picture before that is the better one.
         if self
             .resuming
@@ -236,124 +286,38 @@ impl Actor {
     }
 
     /// Puts a new machine in the place of one that panicked. What it has published keeps serving.
-    fn resume(&mut self, now: Time) {
-        tracing::error!(upstream = %self.cell.name, "the upstream's machine panicked; it begins anew");
+    /// Where that panics, too, it is tried again after a pause, without the memory of the old one.
+    fn recover(&mut self) {
         self.has_panicked = true;
+        self.is_wrecked = catch_unwind(AssertUnwindSafe(|| self.resume())).is_err();
+    }
+
+    fn resume(&mut self) {
+        let now = time::now();
         self.probes.clear();
-        let config = Arc::clone(&self.config);
-        let fresh = UpstreamState::new(Arc::clone(&config), now).0;
+        self.wake_at = None;
+        #[cfg(test)]
+        self.panic_if_due();
+        let (fresh, _) = machine(&self.config, self.fence.as_ref(), now);
+        // From here on the old one is gone: a second try begins with the fresh one.
         let wreck = std::mem::replace(&mut self.state, fresh);
         let last = self.cell.snapshot.load();
-        let (state, effects) = wreck.resume(config, &last, now);
+        let (state, effects) = wreck.resume(Arc::clone(&self.config), &last, now);
         self.state = state;
         self.resuming = Some(Resuming::default());
         self.carry_out(effects);
         if let Some(resuming) = &mut self.resuming {
             resuming.unheard = self.probes.keys().cloned().collect();
         }
+        // What the source had said, the new machine has not heard.
+        self.restart_source();
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>) {
-        let mut is_bell_due = false;
-        for effect in effects {
-            match effect {
-                Effect::Publish(snapshot) => match &mut self.resuming {
-                    Some(resuming) => resuming.newest = Some(snapshot),
-                    None => drop(self.cell.snapshot.publish(*snapshot)),
-                },
-                Effect::Retire {
-                    incarnation,
-                    reason,
-                    ..
-                } => {
-                    // Whoever is cut must find the new picture.
-                    if let Some(snapshot) = self.resuming.as_mut().and_then(|r| r.newest.take()) {
-                        self.cell.snapshot.publish(*snapshot);
-                    }
-                    incarnation.retire(reason);
-                    is_bell_due = true;
-                }
-                Effect::StopProbe { endpoint } => {
-                    self.probes.remove(&endpoint);
-                    if let Some(resuming) = &mut self.resuming {
-                        resuming.unheard.remove(&endpoint);
-                    }
-                }
-                Effect::StartProbe {
-                    endpoint,
-                    socket,
-                    health,
-                } => {
-                    self.start_probe(endpoint, socket, &health);
-                }
-                Effect::ProbeNow { endpoint } => {
-                    if let Some(probe) = self.probes.get(&endpoint) {
-                        probe.hunt.notify_one();
-                    }
-                }
-                Effect::Freeze {
-                    incarnation,
-                    grace_until,
-                } => {
-                    incarnation.freeze(grace_until);
-                    is_bell_due = true;
-                }
-                Effect::Thaw { incarnation } => {
-                    incarnation.thaw();
-                    is_bell_due = true;
-                }
-                Effect::Persist(_) | Effect::WakeAt(_) | Effect::AskSource => {}
-                Effect::Record(event) => {
-                    self.count(&event.kind);
-                    self.surroundings.journal.record(event);
-                }
-            }
-        }
-        if is_bell_due {
-            self.surroundings.bells.ring();
-        }
-    }
-
-    /// The first primary after a start is no change: an alert on changes must not fire then.
-    fn count(&self, event: &EventKind) {
-        if let EventKind::Primary {
-            from: Some(from),
-            to: Some(to),
-            lost_for,
-            ..
-        } = event
-        {
-            match lost_for {
-                Some(lost_for) if from == to => {
-                    self.counts.primary_returned(*lost_for);
-                }
-                lost_for => self.counts.primary_changed(*lost_for),
-            }
-        }
-    }
-
-    /// Keeps the addresses of endpoints with host names fresh, for as long as they are configured.
-    fn look_up_names(&mut self) {
-        let named: HashMap<Name, Address> = self
-            .config
-            .endpoints
-            .iter()
-            .filter(|endpoint| endpoint.address.literal().is_none())
-            .map(|endpoint| {
-                let address = endpoint.address.clone();
-                (Name::from(address.to_string().as_str()), address)
-            })
-            .collect();
-        self.lookups
-            .retain(|endpoint, _| named.contains_key(endpoint));
-        for (endpoint, address) in named {
-            if !self.lookups.contains_key(&endpoint) {
-                let resolver = Arc::clone(&self.surroundings.resolver);
-                let to = self.to_self.lookups.clone();
-                let looking = lookup::run(resolver, endpoint.clone(), address, to);
-                let task = Ending(self.surroundings.tasks.spawn(looking).abort_handle());
-                self.lookups.insert(endpoint, task);
-            }
+    #[cfg(test)]
+    fn panic_if_due(&mut self) {
+        if self.panics_due > 0 {
+            self.panics_due -= 1;
+            panic!("on purpose");
         }
     }
 
@@ -365,6 +329,14 @@ impl Actor {
             view.incarnation.retire(RetireReason::Removed);
         }
         self.surroundings.bells.ring();
+    }
+}
+
+/// Waits until a moment; for ever without one.
+async fn reached(at: Option<Time>) {
+    match at {
+        Some(at) => tokio::time::sleep(at.since(time::now())).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -417,6 +389,7 @@ mod tests {
             bells: Bells::new(1),
             journal: Arc::default(),
             resolver: Arc::default(),
+            fences: Arc::default(),
         };
         let counts = crate::telemetry::metrics::Metrics::new(1, Tasks::default());
         let counts = counts.upstream(&config.name);
@@ -428,7 +401,8 @@ mod tests {
         }
         let before = actor.cell.snapshot.load();
 
-        actor.commands.send(Command::Panic).await.unwrap();
+        // Beginning anew panics twice, too.
+        actor.commands.send(Command::Panic(2)).await.unwrap();
         // The next picture is the one that knows everybody again, and nobody was cut.
         pictures.changed().await.unwrap();
         let after = actor.cell.snapshot.load();

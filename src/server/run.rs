@@ -280,6 +280,10 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
             "process.worker_threads",
             old.process.worker_threads != new.process.worker_threads,
         ),
+        (
+            "process.state_dir",
+            old.process.state_dir != new.process.state_dir,
+        ),
         ("admin", old.admin != new.admin),
         ("metrics.listen", old.metrics.listen != new.metrics.listen),
         ("log.level", old.log.level != new.log.level),

@@ -20,6 +20,7 @@ use crate::config::{Config, default};
 use crate::control::actor::Surroundings;
 use crate::control::admin::listen::{Door, DoorError};
 use crate::control::admin::{AdminContext, ReloadCall};
+use crate::control::fences::{Fences, StateDirError};
 use crate::control::journal::Journal;
 use crate::control::readiness::Readiness;
 use crate::model::name::Name;
@@ -59,6 +60,9 @@ pub enum StartError {
     /// A listener or the access log.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// Fences cannot be kept where the configuration says.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
     /// The API.
     #[error("admin: {0}")]
     Door(#[from] DoorError),
@@ -79,6 +83,9 @@ impl Server {
         let (reload, reload_calls) = mpsc::channel(default::RELOAD_QUEUE);
         let readiness = Arc::new(Readiness::default());
         let doors = (config.admin.clone(), config.metrics.clone());
+        let fences = Arc::clone(&parts.surroundings.fences);
+        // Detached on purpose: it writes for as long as the process lives.
+        drop(control.run(fences.run()));
         let mut in_force = InForce::nothing(parts.clone());
         let applying = control.run(async move {
             in_force.apply(config).await?;
@@ -353,7 +360,7 @@ fn usual_socket() -> Option<Door> {
 }
 
 /// Everything that is there before a configuration is.
-fn parts(config: &Config) -> io::Result<(Parts, Arc<Journal>)> {
+fn parts(config: &Config) -> Result<(Parts, Arc<Journal>), StartError> {
     let count = config.process.worker_threads;
     let tasks = Tasks::default();
     let metrics = Arc::new(Metrics::new(count, tasks.clone()));
@@ -366,6 +373,7 @@ fn parts(config: &Config) -> io::Result<(Parts, Arc<Journal>)> {
         bells: workers.bells.clone(),
         journal: Arc::clone(&journal),
         resolver: Arc::default(),
+        fences: Arc::new(Fences::open(&config.process.state_dir)?),
     };
     let parts = Parts {
         workers: Arc::new(workers),

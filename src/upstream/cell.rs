@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 
 use crate::base::published::Published;
+use crate::config::source::Source;
 use crate::model::failure::FailureKind;
 use crate::model::name::Name;
+use crate::model::source::SourceStatus;
 use crate::upstream::snapshot::Snapshot;
 
 /// One upstream as both planes know it.
@@ -17,9 +19,34 @@ pub struct UpstreamCell {
     pub name: Name,
     /// Swapped by the actor, read by the workers.
     pub snapshot: Published<Snapshot>,
+    /// How its source is doing; `None` without one. Swapped by the actor with every word, and no part
+    /// of the snapshot: a source that says the same again changes nothing for the workers.
+    pub source: Published<Option<SourceReading>>,
     /// Clients that wait for an eligible endpoint now.
     pub held: AtomicUsize,
     kicks: mpsc::Sender<Kick>,
+}
+
+/// How a source is doing, for who looks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceReading {
+    /// The word for its kind.
+    pub kind: &'static str,
+    /// What it last said of itself.
+    pub status: SourceStatus,
+    /// How often it said anything else.
+    pub words: u64,
+}
+
+impl SourceReading {
+    /// Of a source that has not said anything yet.
+    pub fn new(config: &Source) -> SourceReading {
+        SourceReading {
+            kind: config.as_str(),
+            status: SourceStatus::default(),
+            words: 0,
+        }
+    }
 }
 
 /// A worker saw something that makes a probe worth while. It never decides anything by itself.
@@ -37,6 +64,7 @@ impl UpstreamCell {
         UpstreamCell {
             name,
             snapshot: Published::new(snapshot),
+            source: Published::new(None),
             held: AtomicUsize::new(0),
             kicks,
         }

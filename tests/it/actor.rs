@@ -39,6 +39,7 @@ impl Stage {
             bells: bells.clone(),
             journal: Arc::default(),
             resolver: Arc::new(Resolver::default()),
+            fences: Arc::default(),
         };
         Stage {
             actor: ActorHandle::start(Arc::new(config), counts, &surroundings),

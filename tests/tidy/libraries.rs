@@ -18,6 +18,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["serde_json"], &["control/admin", "cli/"]),
     (&["toml", "strsim", "annotate_snippets"], &["config/"]),
     (&["tokio_postgres"], &["io/probe", "cli/demo"]),
+    (&["crc32fast"], &["control/fence_file"]),
     (&["clap"], &["cli/"]),
     (&["tikv_jemallocator"], &["main.rs"]),
 ];

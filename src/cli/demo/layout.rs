@@ -82,6 +82,9 @@ impl Layout {
             r#"# What `fairlead demo` runs with. Everything is on loopback.
 version = 1
 
+[process]
+state_dir = "off"            # nothing of a demo outlives it
+
 [admin]
 listen = "127.0.0.1:{api}"
 socket = "off"               # an installed fairlead may have its own

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use fairlead::config::Config;
 use fairlead::config::load::parse;
+use fairlead::config::process::StateDir;
 use fairlead::config::secret::SecretReader;
 use fairlead::server::start::Server;
 use fairlead::upstream::cell::UpstreamCell;
@@ -19,7 +20,13 @@ use super::{LONG, eventually};
 fn config(text: &str) -> Config {
     let text = format!("version = 1\n[admin]\nlisten = \"off\"\n{text}");
     match parse("test.toml", &text, &SecretReader::Never) {
-        Ok((config, _)) => config,
+        Ok((mut config, _)) => {
+            // A test knows nothing of the one before.
+            if config.process.state_dir == StateDir::Auto {
+                config.process.state_dir = StateDir::Off;
+            }
+            config
+        }
         Err(problems) => panic!("{problems:#?}\n{text}"),
     }
 }
