@@ -6,6 +6,7 @@
 mod ask;
 pub mod check;
 pub mod demo;
+pub mod drill;
 mod exit;
 mod table;
 
@@ -67,6 +68,8 @@ enum Command {
     Check(check::CheckArguments),
     /// See it work: replicas, databases and failovers on this machine; needs no configuration
     Demo(demo::DemoArguments),
+    /// Measure a failover: write through targets, trigger it or wait for it, tell what clients had
+    Drill(Box<drill::DrillArguments>),
     /// Ask the running process whether it is alive and ready; exits with 0 or 1 only
     Healthcheck(Healthcheck),
     /// What runs, and what someone should look at
@@ -130,6 +133,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
         Command::Run { config } => run_in_foreground(&config),
         Command::Check(arguments) => check::check(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Drill(arguments) => drill::run(*arguments, output == Output::Json),
         Command::Healthcheck(asked) => {
             let timeout = asked.timeout.unwrap_or(default::HEALTHCHECK_TIMEOUT);
             api.healthcheck(asked.live, timeout)

@@ -39,6 +39,11 @@ impl Cell {
 }
 
 impl Cell {
+    /// What is shown, without its colour.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// A cell with nothing in it.
     pub(super) fn none() -> Cell {
         Cell::toned("-", Tone::Faint)

@@ -327,6 +327,13 @@ pub const READY_WAIT: Duration = Duration::from_secs(10);
 pub const CLIENT_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long the command line waits for an answer of the API.
 pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Acknowledged writes that `fairlead drill` remembers in one run, of all writers: 24 bytes each.
+pub const DRILL_ACKS_MAX: usize = 4_000_000;
+/// Writers of `fairlead drill`: each is a connection of a database that has a few hundred.
+pub const DRILL_WRITERS_MAX: usize = 1000;
+/// `fairlead drill --runs`: every database must follow again within this before the next run. A
+/// Patroni with its usual 30 s, a rewind included.
+pub const DRILL_RECOVERY: Duration = Duration::from_secs(300);
 /// How long `fairlead healthcheck` waits: keepalived and Docker ask every second or so.
 pub const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(1);
 

@@ -12,6 +12,7 @@ mod access_log;
 mod actor;
 mod admin;
 mod demo;
+mod drill;
 mod http;
 mod postgres;
 mod probes;

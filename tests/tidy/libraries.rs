@@ -17,7 +17,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["serde"], &["config/file", "control/admin", "cli/"]),
     (&["serde_json"], &["control/admin", "cli/"]),
     (&["toml", "strsim", "annotate_snippets"], &["config/"]),
-    (&["tokio_postgres"], &["io/probe", "cli/demo"]),
+    (&["tokio_postgres"], &["io/probe", "cli/demo", "cli/drill"]),
     (&["crc32fast"], &["control/fence_file"]),
     (&["clap"], &["cli/"]),
     (&["tikv_jemallocator"], &["main.rs"]),

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::process::{Signal, geteuid};
+use rustix::process::{Pid, Signal, geteuid};
 use tempfile::TempDir;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
@@ -200,6 +200,11 @@ impl PostgresServer {
     /// Stops all its processes in their tracks: the kernel accepts connections, nothing answers.
     pub(crate) fn freeze(&self) {
         self.process.as_ref().unwrap().signal_all(Signal::STOP);
+    }
+
+    /// The process id of its first process.
+    pub(crate) fn pid(&self) -> Pid {
+        self.process.as_ref().unwrap().pid()
     }
 
     /// Lets them go on.
