@@ -3,7 +3,7 @@
 //! Every connection registers one [`Alarm`] with its worker. Moving a deadline is one store; the
 //! worker's sweep (every [`SWEEP_INTERVAL`], or at once when its bell rings) looks at all of them
 //! and wakes the few whose time has come: the deadline passed, the endpoint's incarnation was
-//! retired, or a drain reached them. Deadlines are therefore exact to one sweep interval, which is
+//! retired, frozen or thawed, or a drain reached them. Deadlines are therefore exact to one sweep interval, which is
 //! fine for what they guard (seconds), and an idle connection costs no timer.
 
 use std::cell::{Cell, RefCell};
@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::base::time::Time;
-use crate::upstream::endpoint::{Incarnation, RetireReason};
+use crate::upstream::endpoint::{Incarnation, Phase, RetireReason};
 
 /// How often a worker looks at its alarms when nothing rings.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(50);
@@ -61,6 +61,8 @@ struct Entry {
     ends_at: Cell<DrainPhase>,
     rung: Cell<Option<Rung>>,
     incarnation: RefCell<Option<Arc<Incarnation>>>,
+    /// What its connection knows, or was last woken for.
+    is_frozen: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -72,6 +74,7 @@ impl Alarms {
             ends_at: Cell::new(DrainPhase::Ending),
             rung: Cell::new(None),
             incarnation: RefCell::new(None),
+            is_frozen: Cell::new(false),
             waker: RefCell::new(None),
         });
         let mut slots = self.slots.borrow_mut();
@@ -96,15 +99,22 @@ impl Alarms {
         }
     }
 
-    /// Rings every alarm whose time has come. Returns how many connections are registered.
+    /// Rings every alarm whose time has come, and wakes who was frozen or thawed. Returns how many
+    /// connections are registered.
     pub fn sweep(&self, now: Time) -> usize {
         let slots = self.slots.borrow();
         for entry in slots.entries.iter().flatten() {
-            if let Some(rung) = entry.due(now, self.phase.get()) {
-                entry.rung.set(Some(rung));
-                if let Some(waker) = entry.waker.borrow_mut().take() {
-                    waker.wake();
-                }
+            let phase = entry.incarnation.borrow().as_ref().map(|life| life.phase());
+            let rung = entry.due(phase, now, self.phase.get());
+            if rung.is_some() {
+                entry.rung.set(rung);
+            }
+            let is_frozen = matches!(phase, Some(Phase::Frozen { .. }));
+            let has_changed = entry.is_frozen.replace(is_frozen) != is_frozen;
+            if (rung.is_some() || has_changed)
+                && let Some(waker) = entry.waker.borrow_mut().take()
+            {
+                waker.wake();
             }
         }
         slots.entries.len() - slots.free.len()
@@ -122,13 +132,8 @@ impl Alarms {
 }
 
 impl Entry {
-    fn due(&self, now: Time, phase: DrainPhase) -> Option<Rung> {
-        if let Some(reason) = self
-            .incarnation
-            .borrow()
-            .as_ref()
-            .and_then(|life| life.retired())
-        {
+    fn due(&self, life: Option<Phase>, now: Time, phase: DrainPhase) -> Option<Rung> {
+        if let Some(Phase::Retired(reason)) = life {
             return Some(Rung::Retired(reason));
         }
         if phase != DrainPhase::Serving && phase >= self.ends_at.get() {
@@ -155,9 +160,15 @@ impl Alarm {
         }
     }
 
-    /// From now on the connection ends with this incarnation, too.
+    /// From now on the connection ends with this incarnation, too, and is woken when that is frozen
+    /// or thawed: it looks for itself.
     pub fn follow(&self, incarnation: &Arc<Incarnation>) {
         *self.entry.incarnation.borrow_mut() = Some(Arc::clone(incarnation));
+    }
+
+    /// What the connection has found for itself: it is woken when that changes.
+    pub fn note_frozen(&self, is_frozen: bool) {
+        self.entry.is_frozen.set(is_frozen);
     }
 
     /// An idle connection ends as soon as a drain begins; a busy one when it ends.
@@ -249,6 +260,35 @@ mod tests {
             rung(&alarm),
             Poll::Ready(Rung::Retired(RetireReason::Demoted))
         );
+    }
+
+    #[test]
+    fn a_freeze_and_a_thaw_wake_a_connection_once_each_and_do_not_ring() {
+        #[derive(Default)]
+        struct Woken(std::sync::atomic::AtomicU32);
+        impl std::task::Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let alarms = Rc::new(Alarms::default());
+        let alarm = alarms.register();
+        let life = Arc::new(Incarnation::default());
+        alarm.follow(&life);
+        for (is_frozen, expected) in [(false, 0), (true, 1), (true, 1), (false, 2), (false, 2)] {
+            if is_frozen {
+                life.freeze(Time::ZERO);
+            } else {
+                life.thaw();
+            }
+            let polled = alarm.poll_rung(&mut Context::from_waker(&waker));
+            assert_eq!(polled, Poll::Pending);
+            alarms.sweep(Time::ZERO);
+            let count = woken.0.load(std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(count, expected, "frozen: {is_frozen}");
+        }
     }
 
     #[test]

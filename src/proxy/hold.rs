@@ -15,7 +15,7 @@ use crate::config::default;
 use crate::model::failure::FailureKind;
 use crate::model::role::WantedRole;
 use crate::proxy::alarm::{Alarm, Rung};
-use crate::proxy::http::wire::{self, Stop};
+use crate::proxy::wire::{self, Stop};
 use crate::proxy::worker::{LocalUpstream, Worker};
 use crate::upstream::lease::{Lease, Tried};
 

@@ -17,4 +17,5 @@ pub mod redis;
 pub mod tcp;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod wire;
 pub mod worker;

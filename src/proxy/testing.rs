@@ -25,6 +25,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::handles::{ListenerCounts, UpstreamCounts};
 use crate::upstream::cell::{Kick, UpstreamCell};
 use crate::upstream::effect::{Effect, StateEvent};
+use crate::upstream::endpoint::Incarnation;
 use crate::upstream::state::UpstreamState;
 
 /// See the module.
@@ -125,6 +126,12 @@ impl Scene {
             }
         }
         self.bell.notify_one();
+    }
+
+    /// The life this endpoint has now, with which its sessions end.
+    pub(crate) fn incarnation(&self, endpoint: usize) -> Arc<Incarnation> {
+        let snapshot = self.cell.snapshot.load();
+        Arc::clone(&snapshot.endpoints[endpoint].incarnation)
     }
 
     /// Clients that wait now.

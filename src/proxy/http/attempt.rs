@@ -14,7 +14,7 @@ use crate::proxy::http::client::make_room;
 use crate::proxy::http::h1::head::Progress;
 use crate::proxy::http::h1::request::Method;
 use crate::proxy::http::h1::response::ResponseHead;
-use crate::proxy::http::wire::{self, Received, Stop};
+use crate::proxy::wire::{self, Received, Stop};
 use crate::proxy::worker::Worker;
 use crate::upstream::lease::Lease;
 

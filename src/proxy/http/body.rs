@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::base::time::Time;
 use crate::proxy::alarm::Alarm;
 use crate::proxy::http::h1::body::{BodyError, BodyReader, frame_chunk};
-use crate::proxy::http::wire::{self, Received, Stop};
+use crate::proxy::wire::{self, Received, Stop};
 use crate::proxy::worker::Worker;
 
 /// The end of a chunked body whose trailers follow, and the end of those.

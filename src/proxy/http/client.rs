@@ -13,7 +13,7 @@ use crate::proxy::alarm::{Alarm, Rung};
 use crate::proxy::http::h1::head::{HeadError, Progress};
 use crate::proxy::http::h1::request::RequestHead;
 use crate::proxy::http::text::ClientIp;
-use crate::proxy::http::wire::{self, Received, Stop};
+use crate::proxy::wire::{self, Received, Stop};
 use crate::proxy::worker::Worker;
 
 /// One client connection.

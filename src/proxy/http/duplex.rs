@@ -19,7 +19,7 @@ use crate::proxy::http::forward::{Attempts, body_pace};
 use crate::proxy::http::h1::body::BodyReader;
 use crate::proxy::http::h1::request::Framing;
 use crate::proxy::http::respond::{Answered, Way};
-use crate::proxy::http::wire::{self, Received, Stop};
+use crate::proxy::wire::{self, Received, Stop};
 use crate::upstream::lease::Lease;
 
 impl Attempts<'_> {

@@ -8,8 +8,8 @@ use crate::proxy::buffers::SmallBuffer;
 use crate::proxy::http::h1::request::{Framing, Method, RequestHead};
 use crate::proxy::http::headers::{RequestEdit, write_request};
 use crate::proxy::http::text::{ClientIp, RequestId};
-use crate::proxy::http::wire::Received;
 use crate::proxy::listener::LocalRoute;
+use crate::proxy::wire::Received;
 use crate::proxy::worker::Worker;
 use crate::telemetry::access_record::RequestText;
 

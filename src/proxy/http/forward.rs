@@ -12,7 +12,7 @@ use crate::proxy::http::body::Pace;
 use crate::proxy::http::client::Client;
 use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::respond::{Answered, Way};
-use crate::proxy::http::wire::{self, Received};
+use crate::proxy::wire::{self, Received};
 use crate::proxy::worker::Worker;
 use crate::upstream::endpoint::Outcome;
 use crate::upstream::lease::{Lease, Tried};

@@ -3,7 +3,7 @@
 //! Read `serve` (one client connection), then `exchange` (one request), `forward` (its attempts;
 //! `duplex` while a body is arriving)
 //! and `respond` (the way back). `h1` is the codec, `headers` writes heads as they are sent on,
-//! `reply` makes answers of our own, `wire` reads and writes under an alarm.
+//! `reply` makes answers of our own.
 
 pub mod attempt;
 pub mod body;
@@ -22,7 +22,6 @@ pub mod respond;
 pub mod serve;
 pub mod text;
 pub mod upgrade;
-pub mod wire;
 
 #[cfg(test)]
 mod rebuilt;

@@ -14,8 +14,8 @@ use crate::proxy::http::h1::request::{Method, RequestHead};
 use crate::proxy::http::record::{Ending, record, record_unrouted};
 use crate::proxy::http::reply::{Reply, write_options, write_reply};
 use crate::proxy::http::serve::Next;
-use crate::proxy::http::wire::Received;
 use crate::proxy::listener::LocalListener;
+use crate::proxy::wire::Received;
 use crate::proxy::worker::Worker;
 use crate::telemetry::access_record::RequestText;
 

@@ -15,7 +15,7 @@ use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::h1::body::BodyReader;
 use crate::proxy::http::h1::response::{ResponseFraming, ResponseHead};
 use crate::proxy::http::headers::{ResponseEdit, write_response};
-use crate::proxy::http::wire::{self, Received, Stop};
+use crate::proxy::wire::{self, Received, Stop};
 use crate::proxy::worker::Worker;
 
 /// Payload up to this size is copied behind the head, so that one plain write sends both.

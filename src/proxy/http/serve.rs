@@ -14,8 +14,8 @@ use crate::proxy::http::forward::{Forwarded, forward, keep_unread};
 use crate::proxy::http::record::{Ending, record};
 use crate::proxy::http::refuse::{apologise, last_hop, no_route, refuse};
 use crate::proxy::http::upgrade::{Tunnel, tunnel};
-use crate::proxy::http::wire::Received;
 use crate::proxy::listener::LocalListener;
+use crate::proxy::wire::Received;
 use crate::proxy::worker::Worker;
 use crate::upstream::endpoint::Outcome;
 

@@ -15,8 +15,8 @@ use crate::proxy::alarm::Alarm;
 use crate::proxy::http::client::{Client, client_failure};
 use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::record::{Ending, record};
-use crate::proxy::http::wire::{self, Received, Stop};
 use crate::proxy::listener::LocalListener;
+use crate::proxy::wire::{self, Received, Stop};
 use crate::proxy::worker::Worker;
 use crate::upstream::lease::Lease;
 

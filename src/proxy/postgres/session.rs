@@ -4,12 +4,12 @@ use crate::base::time::Time;
 use crate::config::default;
 use crate::model::failure::FailureKind;
 use crate::proxy::alarm::Rung;
-use crate::proxy::http::wire::Stop;
 use crate::proxy::postgres::manner::MANNER;
 use crate::proxy::postgres::startup::{Opening, Packet, StartupError};
 use crate::proxy::postgres::{cancel, reply};
 use crate::proxy::tcp::running::{Goodbye, Running};
 use crate::proxy::tcp::session::{Connected, Session, SessionEnd};
+use crate::proxy::wire::Stop;
 
 /// Begins a session.
 ///
@@ -22,7 +22,7 @@ pub async fn begin(
 ) -> Result<Box<Running<'_>>, SessionEnd> {
     session.expect_until(accepted_at.after(default::POSTGRES_STARTUP_TIMEOUT));
     match connect(&mut session, is_admitted).await {
-        Ok(connected) => Ok(session.relay(connected, Goodbye::Close)),
+        Ok(connected) => Ok(session.relay(connected, Goodbye::Close, None)),
         Err(unbegun) => Err(end(session, unbegun).await),
     }
 }

@@ -20,7 +20,7 @@ pub async fn begin(
         Err(FailureKind::MaxConnections)
     };
     match connected {
-        Ok(connected) => Ok(session.relay(connected, Goodbye::Close)),
+        Ok(connected) => Ok(session.relay(connected, Goodbye::Close, None)),
         Err(failure) => {
             let last = reply::refusal(failure, &session.why_none(failure));
             Err(session.refuse(failure, &last).await)

@@ -1,9 +1,10 @@
 //! Sessions: one client connection on one endpoint, from accept to close.
 //!
 //! `session` begins it, `trial` sees whether the endpoint serves it, `running` is its life while
-//! bytes flow, `record` what is kept of it. `postgres` and `redis` begin and refuse in their own
+//! bytes flow, `conduct` what its protocol knows of it then, `record` what is kept of it. `postgres` and `redis` begin and refuse in their own
 //! words and use the same parts.
 
+pub mod conduct;
 pub mod record;
 pub mod running;
 pub mod session;
@@ -11,3 +12,5 @@ pub mod trial;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_conduct;

@@ -1,21 +1,29 @@
 //! A session in which bytes flow, raced with everything that may end it.
 //!
 //! A change of role cuts it at once, before another byte moves: what has not left for the old
-//! endpoint never does.
+//! endpoint never does, and what that says from now on reaches nobody, because it may be the
+//! acknowledgement of a write that is lost. What was read for the client before is delivered, and
+//! where the session is followed and between two messages, so are its protocol's last words.
+//!
+//! While its endpoint is frozen a session sends nothing; one that is in the middle of something (a
+//! transaction) may go on for the grace, and ends with it.
 
+use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::base::time::{self, Time};
-use crate::io::net::relay::{Reason, Relay, RelayEnd, Side};
+use crate::config::default;
+use crate::io::net::relay::{Farewell, Reason, Relay, RelayEnd, Side, Watch};
 use crate::model::failure::FailureKind;
 use crate::proxy::alarm::{Alarm, Rung};
+use crate::proxy::tcp::conduct::{Conduct, Signal};
 use crate::proxy::tcp::session::SessionEnd;
 use crate::proxy::worker::{LocalUpstream, Worker};
 use crate::telemetry::handles::ListenerTallies;
-use crate::upstream::endpoint::Outcome;
+use crate::upstream::endpoint::{Outcome, Phase};
 use crate::upstream::lease::Lease;
 
 /// The idle limit is looked at this often: a session ends after 1 to 1¼ of it.
@@ -51,72 +59,154 @@ pub struct Ground<'a> {
 /// A session on its endpoint. Await it to its end.
 #[derive(Debug)]
 pub struct Running<'a> {
-    relay: Relay,
+    stage: Stage,
     on: Ground<'a>,
-    idle: Idle,
     goodbye: Goodbye,
     end: SessionEnd,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Flowing(Flow),
+    Leaving(Farewell),
+    Gone,
+}
+
+/// Bytes flow.
+#[derive(Debug)]
+struct Flow {
+    relay: Relay,
+    conduct: Option<Box<dyn Conduct>>,
+    idle: Idle,
 }
 
 impl<'a> Running<'a> {
     /// A session that begins to run. It ends when nothing moves for `idle_timeout`.
     pub fn new(
         relay: Relay,
+        conduct: Option<Box<dyn Conduct>>,
         on: Ground<'a>,
         idle_timeout: Duration,
-        goodbye: Goodbye,
         end: SessionEnd,
+        goodbye: Goodbye,
     ) -> Running<'a> {
         let now = on.worker.recently();
         let idle = Idle::new(idle_timeout, now);
         on.alarm.set_deadline(now.after(idle.look));
         Running {
-            relay,
+            stage: Stage::Flowing(Flow {
+                relay,
+                conduct,
+                idle,
+            }),
             on,
-            idle,
             goodbye,
             end,
         }
     }
 
-    /// Ready when it has to end for a reason other than its own.
-    fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<FailureKind> {
-        // The sweep may not have looked since the role was lost.
-        if let Some(reason) = self.on.lease.incarnation().retired() {
-            return Poll::Ready(reason.failure());
+    /// Ends it for a reason that is not its own.
+    fn leave(&mut self, failure: FailureKind) {
+        let Stage::Flowing(flow) = mem::replace(&mut self.stage, Stage::Gone) else {
+            return;
+        };
+        let (received, sent) = flow.relay.moved_each();
+        self.finish(Some(failure), received, sent);
+        if self.goodbye == Goodbye::Reset {
+            flow.relay.cut();
+            return;
         }
+        let mut farewell = flow.relay.part();
+        if let Some(last) = flow.conduct.and_then(|conduct| conduct.last_words(failure)) {
+            farewell.say(last);
+        }
+        // The one it had has rung, and goes on ringing.
+        let worker = self.on.worker;
+        self.on.alarm = worker.alarms.register();
+        let until = worker.recently().after(default::LINGER_TIMEOUT);
+        self.on.alarm.set_deadline(until);
+        self.stage = Stage::Leaving(farewell);
+    }
+
+    fn finish(&mut self, reason: Option<FailureKind>, received: u64, sent: u64) {
+        self.end.reason = reason;
+        self.end.received += received;
+        self.end.sent += sent;
+    }
+}
+
+impl Flow {
+    /// Ready when it has to end for a reason other than its own.
+    fn poll_stop(
+        &mut self,
+        on: &Ground<'_>,
+        end: &mut SessionEnd,
+        cx: &mut Context<'_>,
+    ) -> Poll<FailureKind> {
+        let phase = on.lease.incarnation().phase();
+        match phase {
+            Phase::Live => self.relay.set_frozen(false),
+            Phase::Frozen { grace_until } => {
+                let is_amid = self.conduct.as_ref().is_some_and(|it| it.is_amid());
+                self.relay.set_frozen(!is_amid);
+                let now = on.worker.recently();
+                if is_amid && now >= grace_until {
+                    return Poll::Ready(FailureKind::RoleChanged);
+                }
+                if is_amid {
+                    let look = now.after(self.idle.look);
+                    on.alarm.set_deadline(look.min(grace_until));
+                }
+            }
+            // The sweep may not have looked since.
+            Phase::Retired(reason) => return Poll::Ready(reason.failure()),
+        }
+        let is_frozen = phase != Phase::Live;
+        on.alarm.note_frozen(is_frozen);
         loop {
-            match ready!(self.on.alarm.poll_rung(cx)) {
+            match ready!(on.alarm.poll_rung(cx)) {
                 Rung::Retired(reason) => return Poll::Ready(reason.failure()),
                 Rung::Drain => return Poll::Ready(FailureKind::Draining),
                 Rung::Deadline => {
-                    let now = self.on.worker.recently();
-                    if self.idle.is_over(&self.relay, now) {
+                    let now = on.worker.recently();
+                    if self.idle.is_over(&self.relay, now) && !is_frozen {
                         return Poll::Ready(FailureKind::IdleTimeout);
                     }
-                    self.count();
-                    self.on.alarm.set_deadline(now.after(self.idle.look));
+                    self.count(on, end);
+                    on.alarm.set_deadline(now.after(self.idle.look));
                 }
             }
         }
     }
 
-    /// Counts what has moved since the last time.
-    fn count(&mut self) {
-        let (received, sent) = self.relay.moved_each();
-        let total = (self.end.received + received, self.end.sent + sent);
-        let counted = std::mem::replace(&mut self.end.counted, total);
-        self.on
-            .counts
-            .moved(total.0 - counted.0, total.1 - counted.1);
+    /// Moves what can be moved; ready at the session's own end, or when its endpoint shows that it
+    /// is of no use to it any more.
+    fn poll_flow(
+        &mut self,
+        on: &Ground<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<RelayEnd, FailureKind>> {
+        let Some(conduct) = &mut self.conduct else {
+            return self.relay.poll_end(cx).map(Ok);
+        };
+        let watch: &mut (dyn Watch + 'static) = conduct.as_mut();
+        let relayed = self.relay.poll_watched(Some(watch), cx);
+        if let Some(signal) = conduct.take_signal() {
+            let endpoint = &on.lease.endpoint().id;
+            on.upstream.cell.kick(endpoint, FailureKind::RoleChanged);
+            if signal == Signal::Useless && relayed.is_pending() {
+                return Poll::Ready(Err(FailureKind::RoleChanged));
+            }
+        }
+        relayed.map(Ok)
     }
 
-    fn finish(&mut self, reason: Option<FailureKind>, relayed: RelayEnd) -> SessionEnd {
-        let mut end = std::mem::take(&mut self.end);
-        end.reason = reason;
-        end.received += relayed.client_bytes;
-        end.sent += relayed.upstream_bytes;
-        end
+    /// Counts what has moved since the last time.
+    fn count(&self, on: &Ground<'_>, end: &mut SessionEnd) {
+        let (received, sent) = self.relay.moved_each();
+        let total = (end.received + received, end.sent + sent);
+        let counted = mem::replace(&mut end.counted, total);
+        on.counts.moved(total.0 - counted.0, total.1 - counted.1);
     }
 }
 
@@ -124,19 +214,28 @@ impl Future for Running<'_> {
     type Output = SessionEnd;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SessionEnd> {
-        if let Poll::Ready(failure) = self.poll_stop(cx) {
-            match self.goodbye {
-                Goodbye::Reset => self.relay.cut(),
-                Goodbye::Close => self.relay.cut_upstream(),
+        let this = &mut *self;
+        if let Stage::Flowing(flow) = &mut this.stage {
+            let ended = match flow.poll_stop(&this.on, &mut this.end, cx) {
+                Poll::Ready(failure) => Err(failure),
+                Poll::Pending => ready!(flow.poll_flow(&this.on, cx)),
+            };
+            match ended {
+                Err(failure) => this.leave(failure),
+                Ok(relayed) => {
+                    let reason = judge(this.on.upstream, &this.on.lease, relayed.reason);
+                    this.finish(reason, relayed.client_bytes, relayed.upstream_bytes);
+                }
             }
-            let relayed = self.relay.end(Reason::Closed {
-                first: Side::Upstream,
-            });
-            return Poll::Ready(self.finish(Some(failure), relayed));
         }
-        let relayed = ready!(self.relay.poll_end(cx));
-        let reason = judge(self.on.upstream, &self.on.lease, relayed.reason);
-        Poll::Ready(self.finish(reason, relayed))
+        if let Stage::Leaving(farewell) = &mut this.stage {
+            let is_late = farewell.poll_done(cx).is_pending();
+            if is_late {
+                ready!(this.on.alarm.poll_rung(cx));
+            }
+            this.end.sent += farewell.sent();
+        }
+        Poll::Ready(mem::take(&mut this.end))
     }
 }
 

@@ -14,16 +14,17 @@ use crate::base::time::{self, Time};
 use crate::config::default;
 use crate::config::listener::SessionListener;
 use crate::io::net::dial::{self, DialOptions, dial};
-use crate::io::net::relay::{self, Relay};
+use crate::io::net::relay::{self, Relay, Side};
 use crate::model::failure::FailureKind;
 use crate::model::name::Name;
 use crate::model::role::{Epoch, Role};
 use crate::proxy::alarm::{Alarm, Rung};
 use crate::proxy::explain;
 use crate::proxy::hold::{Hold, Unreachable, Waiting, wait_pick};
-use crate::proxy::http::wire::{self, Stop};
+use crate::proxy::tcp::conduct::Conduct;
 use crate::proxy::tcp::running::{Goodbye, Ground, Running};
 use crate::proxy::tcp::trial::{Manner, Ruling, Trial};
+use crate::proxy::wire::{self, Stop};
 use crate::proxy::worker::{LocalUpstream, Worker};
 use crate::telemetry::handles::{ListenerTallies, UpstreamTallies};
 use crate::upstream::endpoint::Outcome;
@@ -119,7 +120,7 @@ pub async fn begin<'a>(
         return Err(session.ended(FailureKind::MaxConnections));
     }
     match session.connect(manner, false).await {
-        Ok(connected) => Ok(session.relay(connected, Goodbye::Reset)),
+        Ok(connected) => Ok(session.relay(connected, Goodbye::Reset, None)),
         Err(failure) => Err(session.ended(failure)),
     }
 }
@@ -303,8 +304,13 @@ impl<'a> Session<'a> {
         self.end.attempts = self.end.attempts.saturating_add(1);
     }
 
-    /// Lets bytes flow from now on.
-    pub fn relay(mut self, connected: Connected, goodbye: Goodbye) -> Box<Running<'a>> {
+    /// Lets bytes flow from now on. `conduct` has seen nothing yet.
+    pub fn relay(
+        mut self,
+        connected: Connected,
+        goodbye: Goodbye,
+        mut conduct: Option<Box<dyn Conduct>>,
+    ) -> Box<Running<'a>> {
         let Connected {
             lease,
             stream,
@@ -313,6 +319,9 @@ impl<'a> Session<'a> {
         let stock = Rc::clone(&self.asked.worker.relays);
         let unsent = self.first.get(sent..).unwrap_or_default().into();
         self.end.received += sent as u64;
+        if let Some(conduct) = &mut conduct {
+            conduct.see(Side::Client, &self.first);
+        }
         let relay = Relay::new(self.client, stream, unsent, stock);
         let on = Ground {
             worker: self.asked.worker,
@@ -322,7 +331,14 @@ impl<'a> Session<'a> {
             alarm: self.alarm,
         };
         let idle_timeout = self.asked.settings.idle_timeout;
-        Box::new(Running::new(relay, on, idle_timeout, goodbye, self.end))
+        Box::new(Running::new(
+            relay,
+            conduct,
+            on,
+            idle_timeout,
+            self.end,
+            goodbye,
+        ))
     }
 
     /// Says `last` to the client and closes the connection so that it can be read: what the client

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use crate::config::default;
 use crate::model::failure::FailureKind;
 use crate::proxy::alarm::{Alarm, Rung};
-use crate::upstream::endpoint::{Incarnation, RetireReason};
+use crate::upstream::endpoint::{Incarnation, Phase, RetireReason};
 
 /// Bytes of the first answer that are looked at: what Postgres says up to its first
 /// `ReadyForQuery` is half of it. An answer that is longer is no refusal.
@@ -94,12 +94,18 @@ impl Trial<'_> {
 
     fn poll_ruling(&mut self, sent: &mut usize, cx: &mut Context<'_>) -> Poll<Ruling> {
         // The sweep may not have looked since: no byte goes to one that has lost its role.
-        if let Some(reason) = self.incarnation.retired() {
+        let phase = self.incarnation.phase();
+        if let Phase::Retired(reason) = phase {
             return Poll::Ready(self.retired(*sent, reason));
         }
+        let is_frozen = phase != Phase::Live;
+        self.alarm.note_frozen(is_frozen);
         loop {
             if let Poll::Ready(ruling) = self.poll_answer(*sent, cx) {
                 return Poll::Ready(ruling);
+            }
+            if is_frozen {
+                break;
             }
             let unsent = self.first.get(*sent..).unwrap_or_default();
             if !unsent.is_empty() {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::{Direction, Failed, Moved, Stock, Unsent};
+use super::{Direction, Failed, Moved, Stock, Unsent, Watching};
 
 /// Reads once and writes what was read; what is not taken at once becomes the remainder.
 ///
@@ -18,6 +18,7 @@ pub(super) fn poll_copy(
     source: &mut TcpStream,
     sink: &mut TcpStream,
     stock: &Stock,
+    watch: Watching<'_>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Moved, Failed>> {
     let mut shared = stock.buffer();
@@ -26,6 +27,9 @@ pub(super) fn poll_copy(
     let bytes = buffer.filled();
     if bytes.is_empty() {
         return Poll::Ready(Ok(Moved::Eof));
+    }
+    if let Some(watch) = watch {
+        watch.see(direction.from, bytes);
     }
     let mut sent = 0;
     match poll_write(sink, bytes, &mut sent, &mut direction.moved, cx) {

@@ -8,8 +8,12 @@
 //!
 //! While a direction has something to write it reads nothing: a slow reader costs one remainder or
 //! one pipe, and the kernel's window tells the sender to wait.
+//!
+//! A [`Watch`] sees every byte in the shared buffer, before it is passed on; the kernel then moves
+//! only what is certain to be the inside of one large message.
 
 mod copy;
+mod farewell;
 mod splice;
 mod stock;
 mod watch;
@@ -20,6 +24,7 @@ use std::{io, mem};
 
 use tokio::net::TcpStream;
 
+pub use farewell::Farewell;
 pub use stock::Stock;
 pub use watch::Watch;
 
@@ -30,6 +35,9 @@ const BULK_READ_BYTES: usize = 16 * 1024;
 /// So many of them in a row, and the direction is bulk; so many smaller ones, and it is not.
 /// Measured: from here on `splice` beats the copy.
 const BULK_RUN: u8 = 4;
+/// A watched direction is spliced while at least so much is left of a message: below it, the calls
+/// round a pipe cost more than the copy.
+const UNSEEN_MIN: u64 = 64 * 1024;
 /// A direction lets others run after this many bytes: about 100 µs of copying.
 const TURN_BYTES: usize = 1024 * 1024;
 
@@ -65,6 +73,9 @@ pub struct RelayEnd {
     pub reason: Reason,
 }
 
+/// Who follows the messages of a relay, if anybody does.
+pub type Watching<'a> = Option<&'a mut (dyn Watch + 'static)>;
+
 /// Two connections that are relayed. Poll it with [`Relay::poll_end`]; drop it to close both.
 #[derive(Debug)]
 pub struct Relay {
@@ -74,6 +85,7 @@ pub struct Relay {
     to_upstream: Direction,
     to_client: Direction,
     first_closed: Option<Side>,
+    is_frozen: bool,
 }
 
 impl Relay {
@@ -88,10 +100,17 @@ impl Relay {
             client,
             upstream,
             stock,
-            to_upstream: Direction::new(first),
-            to_client: Direction::new(Box::default()),
+            to_upstream: Direction::new(Side::Client, first),
+            to_client: Direction::new(Side::Upstream, Box::default()),
             first_closed: None,
+            is_frozen: false,
         }
+    }
+
+    /// While frozen, nothing is read from the client and nothing is sent to the upstream side. What
+    /// that side says still reaches the client.
+    pub fn set_frozen(&mut self, is_frozen: bool) {
+        self.is_frozen = is_frozen;
     }
 
     /// Moves what can be moved. Ready once both directions are over or one side broke.
@@ -99,6 +118,15 @@ impl Relay {
     /// When one side breaks, the other is left to be reset as well, so that it does not take half
     /// of a stream for the whole; but what the broken side said before is delivered first.
     pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
+        self.poll_watched(None, cx)
+    }
+
+    /// [`Relay::poll_end`] with somebody who sees what is read from now on, and always has.
+    pub fn poll_watched(
+        &mut self,
+        mut watch: Watching<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<RelayEnd> {
         let Relay {
             client,
             upstream,
@@ -107,8 +135,12 @@ impl Relay {
             to_client,
             ..
         } = self;
-        let up = to_upstream.advance(client, upstream, stock, cx);
-        let down = to_client.advance(upstream, client, stock, cx);
+        let up = if self.is_frozen {
+            Progress::Waiting
+        } else {
+            to_upstream.advance(client, upstream, stock, watch.as_deref_mut(), cx)
+        };
+        let down = to_client.advance(upstream, client, stock, watch, cx);
         if self.first_closed.is_none() {
             self.first_closed = match (self.to_upstream.state, self.to_client.state) {
                 (State::Closed, _) => Some(Side::Client),
@@ -171,10 +203,11 @@ impl Relay {
         reset(&self.upstream);
     }
 
-    /// Makes the coming drop cut the upstream side, so that nothing that is buffered is sent to it,
-    /// and close the client's: what was sent to it still arrives.
-    pub fn cut_upstream(&self) {
+    /// Cuts the upstream side, so that nothing that is buffered is sent to it, and leaves the
+    /// client's with what was read for it and not sent yet.
+    pub fn part(self) -> Farewell {
         reset(&self.upstream);
+        Farewell::new(self.client, self.to_client.unsent, self.stock)
     }
 
     fn end_broken(&self, side: Side, is_truncated: bool) -> RelayEnd {
@@ -197,6 +230,7 @@ pub fn reset(stream: &TcpStream) {
 /// One way through a relay.
 #[derive(Debug)]
 struct Direction {
+    from: Side,
     state: State,
     unsent: Unsent,
     moved: u64,
@@ -242,7 +276,7 @@ enum Failed {
 }
 
 impl Direction {
-    fn new(first: Box<[u8]>) -> Direction {
+    fn new(from: Side, first: Box<[u8]>) -> Direction {
         let unsent = if first.is_empty() {
             Unsent::Nothing
         } else {
@@ -252,6 +286,7 @@ impl Direction {
             }
         };
         Direction {
+            from,
             state: State::Open,
             unsent,
             moved: 0,
@@ -265,12 +300,13 @@ impl Direction {
         source: &mut TcpStream,
         sink: &mut TcpStream,
         stock: &Stock,
+        watch: Watching<'_>,
         cx: &mut Context<'_>,
     ) -> Progress {
         if self.state != State::Open {
             return Progress::Over;
         }
-        match self.poll_move(source, sink, stock, cx) {
+        match self.poll_move(source, sink, stock, watch, cx) {
             Poll::Pending => Progress::Waiting,
             Poll::Ready(Ok(())) => {
                 self.state = State::Closed;
@@ -293,6 +329,7 @@ impl Direction {
         source: &mut TcpStream,
         sink: &mut TcpStream,
         stock: &Stock,
+        mut watch: Watching<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Failed>> {
         let mut turn = 0;
@@ -302,10 +339,20 @@ impl Direction {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let moved = if self.is_bulk {
-                ready!(splice::poll_fill(self, source, stock, cx))
-            } else {
-                ready!(copy::poll_copy(self, source, sink, stock, cx))
+            let moved = match self.unseen(watch.as_deref()) {
+                Some(most) => {
+                    let filled = splice::poll_fill(self, source, stock, most, cx);
+                    if let (Some(watch), Poll::Ready(Ok(Moved::Bytes(bytes)))) =
+                        (&mut watch, &filled)
+                    {
+                        watch.skip(self.from, *bytes as u64);
+                    }
+                    ready!(filled)
+                }
+                None => {
+                    let watch = watch.as_deref_mut();
+                    ready!(copy::poll_copy(self, source, sink, stock, watch, cx))
+                }
             };
             match moved? {
                 Moved::Eof => return Poll::Ready(Ok(())),
@@ -315,6 +362,15 @@ impl Direction {
                 }
             }
         }
+    }
+
+    /// How many bytes the kernel may move by itself; `None` = copy.
+    fn unseen(&self, watch: Option<&(dyn Watch + 'static)>) -> Option<u64> {
+        if !self.is_bulk {
+            return None;
+        }
+        let most = watch.map_or(u64::MAX, |watch| watch.unseen_max(self.from));
+        (most >= UNSEEN_MIN).then_some(most)
     }
 
     /// Writes what is left of the last read.
@@ -354,3 +410,5 @@ impl Direction {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_watch;

@@ -12,14 +12,16 @@ use super::{Direction, Failed, Moved, Stock, Unsent};
 
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
-/// Fills a lent pipe from the socket. A direction that waits for its source holds no pipe. Without
+/// Fills a lent pipe from the socket, with `most` bytes at most. A direction that waits for its source holds no pipe. Without
 /// a pipe to lend, the direction goes back to copying.
 pub(super) fn poll_fill(
     direction: &mut Direction,
     source: &TcpStream,
     stock: &Stock,
+    most: u64,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Moved, Failed>> {
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
     loop {
         ready!(source.poll_read_ready(cx)).map_err(|_| Failed::Source)?;
         let Some(pipe) = stock.lend_pipe() else {
@@ -32,7 +34,7 @@ pub(super) fn poll_fill(
                 None,
                 &pipe.input,
                 None,
-                pipe.capacity,
+                pipe.capacity.min(most),
                 FLAGS,
             )?)
         });

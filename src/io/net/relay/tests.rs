@@ -9,11 +9,11 @@ use super::*;
 use crate::base::rng::Rng;
 
 /// A client, the relay between, and the endpoint it talks to.
-struct Line {
-    client: TcpStream,
-    relay: Relay,
-    endpoint: TcpStream,
-    stock: Rc<Stock>,
+pub(super) struct Line {
+    pub(super) client: TcpStream,
+    pub(super) relay: Relay,
+    pub(super) endpoint: TcpStream,
+    pub(super) stock: Rc<Stock>,
 }
 
 async fn pair() -> (TcpStream, TcpStream) {
@@ -26,7 +26,7 @@ async fn pair() -> (TcpStream, TcpStream) {
     (near, far)
 }
 
-async fn line(first: &[u8]) -> Line {
+pub(super) async fn line(first: &[u8]) -> Line {
     let (client, near) = pair().await;
     let (far, endpoint) = pair().await;
     let stock = Rc::new(Stock::default());
@@ -39,7 +39,7 @@ async fn line(first: &[u8]) -> Line {
     }
 }
 
-fn noise(rng: &mut Rng, bytes: usize) -> Vec<u8> {
+pub(super) fn noise(rng: &mut Rng, bytes: usize) -> Vec<u8> {
     (0..bytes.div_ceil(8))
         .flat_map(|_| rng.bits().to_le_bytes())
         .take(bytes)
@@ -61,7 +61,7 @@ async fn write_pieces(stream: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8], m
     stream.shutdown().await.unwrap();
 }
 
-async fn read_all(stream: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {
+pub(super) async fn read_all(stream: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await.unwrap();
     bytes

@@ -1,0 +1,194 @@
+//! Sessions whose messages are followed: frozen, thawed, and ended between two messages.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::base::time;
+use crate::io::net::relay::{Side, Watch};
+use crate::model::failure::FailureKind;
+use crate::model::role::Role;
+use crate::proxy::tcp::conduct::{Conduct, Signal};
+use crate::proxy::tcp::running::{Goodbye, Running};
+use crate::proxy::tcp::session::{Beginning, Session, SessionEnd, serve};
+use crate::proxy::tcp::trial::OPAQUE;
+use crate::proxy::testing::{Scene, endpoint, pair, settings, with_sweep};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// Messages are lines. From `begin` of the client to `end` of the endpoint something runs.
+#[derive(Debug, Default)]
+struct Lines {
+    is_amid: bool,
+    is_inside: bool,
+    signal: Option<Signal>,
+}
+
+impl Watch for Lines {
+    fn see(&mut self, from: Side, bytes: &[u8]) {
+        match (from, bytes) {
+            (Side::Client, b"begin\n") => self.is_amid = true,
+            (Side::Upstream, b"end\n") => self.is_amid = false,
+            (Side::Upstream, b"read-only\n") => self.signal = Some(Signal::Useless),
+            _ => {}
+        }
+        if from == Side::Upstream {
+            self.is_inside = !bytes.ends_with(b"\n");
+        }
+    }
+
+    fn unseen_max(&self, _: Side) -> u64 {
+        0
+    }
+
+    fn skip(&mut self, _: Side, _: u64) {}
+}
+
+impl Conduct for Lines {
+    fn is_amid(&self) -> bool {
+        self.is_amid
+    }
+
+    fn last_words(&self, why: FailureKind) -> Option<Vec<u8>> {
+        (!self.is_inside).then(|| format!("bye: {}\n", why.as_str()).into())
+    }
+
+    fn take_signal(&mut self) -> Option<Signal> {
+        self.signal.take()
+    }
+}
+
+async fn begin(mut session: Session<'_>) -> Result<Box<Running<'_>>, SessionEnd> {
+    let connected = session.connect(&OPAQUE, false).await;
+    let conduct = Box::new(Lines::default());
+    connected
+        .map(|connected| session.relay(connected, Goodbye::Close, Some(conduct)))
+        .map_err(|_| SessionEnd::default())
+}
+
+/// A followed session on a primary, and a script for its client and its endpoint.
+async fn play(script: impl AsyncFnOnce(&mut Scene, TcpStream, TcpStream)) -> SessionEnd {
+    let (listener, primary) = endpoint().await;
+    let mut scene = Scene::postgres(&[primary]);
+    scene.probe(0, Some((Role::Primary, 1)));
+    let (mut client, accepted) = pair().await;
+    let settings = settings(Duration::ZERO);
+    // The session borrows what the script changes the rest of.
+    let (worker, bell) = (Rc::clone(&scene.worker), Rc::clone(&scene.bell));
+    let (upstream, counts) = (
+        Rc::clone(&scene.upstream),
+        std::sync::Arc::clone(&scene.counts),
+    );
+    let tallies = std::sync::Arc::clone(&scene.listener);
+    let asked = crate::proxy::tcp::session::Asked {
+        worker: &worker,
+        upstream: &upstream,
+        counts: counts.of(0),
+        listener: tallies.of(0),
+        settings: &settings,
+    };
+    let beginning: Beginning<'_> = Box::pin(begin(Session::new(accepted, asked)));
+    let script = async {
+        client.write_all(b"hello\n").await.unwrap();
+        let (mut upstream, _) = listener.accept().await.unwrap();
+        expect(&mut upstream, b"hello\n").await;
+        script(&mut scene, client, upstream).await;
+    };
+    with_sweep(&worker, &bell, async {
+        tokio::join!(serve(beginning), script).0
+    })
+    .await
+}
+
+async fn expect(stream: &mut TcpStream, bytes: &[u8]) {
+    let mut got = vec![0; bytes.len()];
+    stream.read_exact(&mut got).await.unwrap();
+    assert_eq!(got, bytes);
+}
+
+async fn expect_end(stream: &mut TcpStream, bytes: &[u8]) {
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).await.unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&got),
+        String::from_utf8_lossy(bytes)
+    );
+}
+
+#[tokio::test]
+async fn a_frozen_session_at_rest_stands_still_and_goes_on_when_thawed() {
+    let end = play(async |scene, mut client, mut upstream| {
+        let life = scene.incarnation(0);
+        life.freeze(time::now());
+        scene.bell.notify_one();
+        upstream.write_all(b"answer\n").await.unwrap();
+        // The answer has come, so the session has seen the freeze.
+        expect(&mut client, b"answer\n").await;
+        client.write_all(b"write\n").await.unwrap();
+        upstream.write_all(b"another\n").await.unwrap();
+        expect(&mut client, b"another\n").await;
+        let nothing = upstream.try_read(&mut [0; 9]).unwrap_err();
+        assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+        life.thaw();
+        scene.bell.notify_one();
+        expect(&mut upstream, b"write\n").await;
+        drop(client);
+        expect_end(&mut upstream, b"").await;
+    })
+    .await;
+    assert_eq!(end.reason, None);
+}
+
+#[tokio::test]
+async fn what_runs_goes_on_in_a_freeze_and_is_cut_when_the_grace_is_over() {
+    let end = play(async |scene, mut client, mut upstream| {
+        client.write_all(b"begin\n").await.unwrap();
+        expect(&mut upstream, b"begin\n").await;
+        let life = scene.incarnation(0);
+        life.freeze(time::now().after(LONG));
+        scene.bell.notify_one();
+        client.write_all(b"more\n").await.unwrap();
+        expect(&mut upstream, b"more\n").await;
+        life.thaw();
+        life.freeze(time::now());
+        scene.bell.notify_one();
+        expect_end(&mut client, b"bye: role_changed\n").await;
+    })
+    .await;
+    assert_eq!(end.reason, Some(FailureKind::RoleChanged));
+}
+
+#[tokio::test]
+async fn a_demotion_is_told_between_messages_and_never_inside_one() {
+    for (said, last) in [
+        (&b"whole\n"[..], &b"whole\nbye: role_changed\n"[..]),
+        (b"half", b"half"),
+    ] {
+        let end = play(async |scene, mut client, mut upstream| {
+            upstream.write_all(said).await.unwrap();
+            let mut got = vec![0; said.len()];
+            client.peek(&mut got).await.unwrap();
+            scene.probe(0, Some((Role::Replica, 1)));
+            expect_end(&mut client, last).await;
+            let cut = upstream.read(&mut [0; 1]).await.unwrap_err();
+            assert_eq!(cut.kind(), std::io::ErrorKind::ConnectionReset);
+        })
+        .await;
+        assert_eq!(end.reason, Some(FailureKind::RoleChanged));
+        assert_eq!(end.sent, last.len() as u64);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_says_it_is_read_only_is_asked_and_the_session_ends() {
+    let end = play(async |scene, mut client, mut upstream| {
+        upstream.write_all(b"read-only\n").await.unwrap();
+        expect_end(&mut client, b"read-only\nbye: role_changed\n").await;
+        let kick = scene.kicks.recv().await.unwrap();
+        assert_eq!(kick.saw, FailureKind::RoleChanged);
+    })
+    .await;
+    assert_eq!(end.reason, Some(FailureKind::RoleChanged));
+}
