@@ -12,6 +12,7 @@
 
 pub use crate::config::fuzz::config_file;
 pub use crate::control::fence_file::fuzz as fence_file;
+pub use crate::io::source::redis_cluster::fuzz::redis_shards;
 pub use crate::io::source::sentinel::fuzz::sentinel;
 
 use crate::io::resp::{self, NotResp, Reply};
@@ -35,6 +36,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("config_file", config_file),
     ("fence_file", fence_file),
     ("postgres_startup", postgres_startup),
+    ("redis_shards", redis_shards),
     ("request_head", request_head),
     ("resp", resp),
     ("response_head", response_head),

@@ -196,6 +196,9 @@ pub const SOURCE_REPEAT: Duration = Duration::from_secs(1);
 pub const SOURCE_TROUBLES_MAX: usize = 8;
 /// One answer of a Sentinel or a node of a Redis Cluster, and a connection to it with its login.
 pub const SOURCE_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Nodes of a Redis Cluster that are asked who belongs to it, beside the configured ones: a majority of
+/// so many is not wrong.
+pub const SHARDS_ASKED: usize = 16;
 /// What the connections to Sentinels have heard and nobody has taken yet; they wait for room.
 pub const SENTINEL_QUEUE: usize = 64;
 /// An endpoint that no majority of Sentinels names any more is listed for this long: after `SENTINEL

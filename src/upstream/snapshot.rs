@@ -25,7 +25,7 @@ pub struct Snapshot {
     pub endpoints: Box<[EndpointView]>,
     /// Roles; `None` in an upstream whose kind has none.
     pub roles: Option<RolesView>,
-    /// Eligible endpoints for `role = "primary"`: none or one.
+    /// Eligible endpoints for `role = "primary"`: none or one; one of each shard in a Redis Cluster.
     pub primary: PickTable,
     /// Eligible endpoints for `role = "replica"`.
     pub replica: PickTable,

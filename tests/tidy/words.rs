@@ -115,6 +115,7 @@ const EXCEPTIONS: &[(&[&str], &[&str], &str)] = &[
             "config/resolve",
             "config/dump",
             "io/source",
+            "upstream/state/tests",
         ],
         "keys of sources, spelt as Patroni and Sentinel do",
     ),

@@ -4,6 +4,7 @@
 //! A source pushes what it hears into its [`Sink`]. It knows nothing of upstreams, and nothing it
 //! says is routed by: it names, holds and fences, the endpoint itself releases.
 
+pub mod redis_cluster;
 mod redis_link;
 pub mod sentinel;
 
@@ -48,7 +49,9 @@ fn build(config: &config::source::Source, means: Means) -> Option<Box<dyn Source
         config::source::Source::Sentinel(config) => {
             Some(Box::new(sentinel::Sentinels::new(config.clone(), means)))
         }
-        config::source::Source::RedisCluster(_) => None,
+        config::source::Source::RedisCluster(config) => {
+            Some(Box::new(redis_cluster::Shards::new(config.clone(), means)))
+        }
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Quorum {
     /// A statement counts for this long.
     fresh_for: Duration,
     word: Option<LeaderWord>,
+    /// When they last agreed on it.
+    agreed_at: Time,
     /// The endpoints, and when enough of them last named each.
     endpoints: BTreeMap<Address, (ListedEndpoint, Time)>,
 }
@@ -77,6 +79,7 @@ impl Quorum {
             statements: vec![None; of],
             fresh_for: poll * default::SENTINEL_POLLS_MISSED_MAX,
             word: None,
+            agreed_at: Time::ZERO,
             endpoints: BTreeMap::new(),
         }
     }
@@ -111,8 +114,18 @@ impl Quorum {
         let mut went_back_to = None;
         if let Some(agreed) = agreed(&voices, needed) {
             match &self.word {
-                Some(word) if agreed.term < word.term => went_back_to = Some(agreed.term),
-                _ => self.word = Some(agreed),
+                // For some time that is a word of yesterday; then they were set up anew, and count
+                // from the beginning.
+                Some(word)
+                    if agreed.term < word.term
+                        && now.since(self.agreed_at) < default::SOURCE_TERM_KEPT =>
+                {
+                    went_back_to = Some(agreed.term);
+                }
+                _ => {
+                    self.word = Some(agreed);
+                    self.agreed_at = now;
+                }
             }
         }
         if voices.len() >= needed && self.word.is_some() && went_back_to.is_none() {

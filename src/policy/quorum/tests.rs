@@ -126,17 +126,22 @@ fn words_only_become_newer_and_the_last_one_stays() {
     let done = say(4, [Some(("y", 2)), Some(("y", 2)), Some(("x", 1))]);
     assert_eq!((done.word.clone(), done.has_say()), (word("y", 2), true));
     // Nobody answers: the word stays, nobody stands behind it.
-    let silent = say(60, [None, None, None]);
+    let silent = say(40, [None, None, None]);
     assert_eq!((silent.word.clone(), silent.up), (word("y", 2), 0));
     assert!(!silent.has_say());
     // All of them were set up anew: their word of old is not taken, and the last one is not theirs.
-    let anew = say(70, [Some(("x", 0)), Some(("x", 0)), Some(("x", 0))]);
+    let anew = say(50, [Some(("x", 0)), Some(("x", 0)), Some(("x", 0))]);
     assert_eq!(
         (anew.word.clone(), anew.went_back_to),
         (word("y", 2), Some(0))
     );
     assert!(!anew.has_say());
-    let caught_up = say(71, [Some(("x", 3)), Some(("x", 3)), Some(("x", 3))]);
+    let still = say(110, [Some(("x", 0)), Some(("x", 0)), Some(("x", 0))]);
+    assert!(
+        still.has_say() && still.word == word("x", 0),
+        "60 s without the old word"
+    );
+    let caught_up = say(111, [Some(("x", 3)), Some(("x", 3)), Some(("x", 3))]);
     assert_eq!(
         (caught_up.word.clone(), caught_up.has_say()),
         (word("x", 3), true)

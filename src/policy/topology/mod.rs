@@ -8,13 +8,15 @@
 
 mod postgres;
 mod redis;
+mod shards;
 mod word;
 
 pub use word::{Advice, Ordered, Word};
 
 use crate::base::time::Time;
 
-use crate::config::upstream::UpstreamKind;
+use crate::config::source::Source;
+use crate::config::upstream::{Upstream, UpstreamKind};
 use crate::model::fence::Fence;
 use crate::model::flags::{Flag, Flags};
 use crate::model::name::Name;
@@ -122,6 +124,8 @@ pub struct Topology(History);
 enum History {
     Postgres(postgres::History),
     Redis(redis::History),
+    /// A Redis Cluster: there is no common history.
+    Shards,
 }
 
 impl Topology {
@@ -133,6 +137,19 @@ impl Topology {
             UpstreamKind::Redis => Some(History::Redis(redis::History::default())),
         }
         .map(Topology)
+    }
+
+    /// The same for an upstream as it is configured: a Redis Cluster has a primary in each shard.
+    pub fn of(config: &Upstream) -> Option<Topology> {
+        match config.source {
+            Some(Source::RedisCluster(_)) => Some(Topology(History::Shards)),
+            _ => Topology::new(config.kind),
+        }
+    }
+
+    /// Several primaries are normal: the standings say who leads.
+    pub fn is_sharded(&self) -> bool {
+        matches!(self.0, History::Shards)
     }
 
     /// Begins with what was remembered across a restart: only ever a reason to refuse. One of
@@ -163,6 +180,7 @@ impl Topology {
         match &self.0 {
             History::Postgres(history) => history.fence(),
             History::Redis(history) => history.fence(),
+            History::Shards => None,
         }
     }
 
@@ -178,6 +196,7 @@ impl Topology {
         match &mut self.0 {
             History::Postgres(history) => history.elect(claims, advice),
             History::Redis(history) => history.elect(claims, advice),
+            History::Shards => shards::elect(claims),
         }
     }
 }

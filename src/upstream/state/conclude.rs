@@ -8,7 +8,7 @@ use crate::model::event::EventKind;
 use crate::model::flags::Flag;
 use crate::model::name::Name;
 use crate::model::role::{Epoch, Lag, Role};
-use crate::policy::topology::{Advice, Claim, Election};
+use crate::policy::topology::{Advice, Claim, Election, Topology};
 use crate::policy::{balance, lag};
 use crate::upstream::effect::Effect;
 use crate::upstream::endpoint::RetireReason;
@@ -91,6 +91,11 @@ impl UpstreamState {
         Some(topology.elect(&claims, &advice))
     }
 
+    /// Every shard has a primary of its own.
+    fn is_sharded(&self) -> bool {
+        self.topology.as_ref().is_some_and(Topology::is_sharded)
+    }
+
     /// Until when the first primary waits for a sign of the source.
     fn source_wait(&self) -> Option<Time> {
         let is_waiting = self.config.source.is_some() && !self.source.is_heard();
@@ -129,10 +134,12 @@ impl UpstreamState {
     /// Ends the sessions of a primary that is none any more: it says so itself, another one is
     /// verified, or its history is over. That it does not answer is no reason.
     fn demote(&mut self, election: &Election, changes: &mut Changes, now: Time) {
+        let is_sharded = self.is_sharded();
         for (position, (entry, standing)) in
             self.entries.iter_mut().zip(&election.standings).enumerate()
         {
-            if election.primary == Some(position) {
+            let leads_shard = is_sharded && standing.role == Role::Primary;
+            if election.primary == Some(position) || leads_shard {
                 entry.has_led = true;
                 continue;
             }
@@ -285,7 +292,7 @@ impl UpstreamState {
             }));
             return;
         };
-        let is_lost = roles.primary.is_none();
+        let is_lost = roles.primary.is_none() && !self.is_sharded();
         let is_shaken = roles.primary == Some(heard) && !has_passed;
         let is_alarm = is_shaken || (is_lost && (led || fence != Some(roles.epoch)));
         let is_hunting = is_lost && has_passed && now.since(roles.since) < default::PRIMARY_HUNT;
@@ -308,7 +315,10 @@ impl UpstreamState {
         let views = &self.published.views;
         let has_roles = self.roles.is_some();
         let primary = self.roles.as_ref().and_then(|roles| roles.primary);
-        let is_primary = |at: usize, _: &EndpointView| primary == Some(at);
+        let is_sharded = self.is_sharded();
+        let is_primary = |at: usize, view: &EndpointView| {
+            primary == Some(at) || (is_sharded && view.role == Role::Primary)
+        };
         let is_replica = |_: usize, view: &EndpointView| view.role == Role::Replica;
         Snapshot {
             config: Arc::clone(&self.config),

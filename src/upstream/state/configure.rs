@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::time::Time;
+use crate::config::source::Source;
 use crate::config::upstream::Upstream;
 use crate::model::event::EventKind;
 use crate::policy::health::Health;
@@ -33,13 +34,17 @@ impl UpstreamState {
             let gone = std::mem::take(&mut self.entries);
             gone.into_iter()
                 .for_each(|entry| remove(entry, &mut changes));
-            self.topology = Topology::new(self.config.kind);
+            self.topology = Topology::of(&self.config);
+        }
+        let was_sharded = matches!(before.source, Some(Source::RedisCluster(_)));
+        if was_sharded != matches!(self.config.source, Some(Source::RedisCluster(_))) {
+            self.topology = Topology::of(&self.config);
         }
         let known = self.entries.len();
         let removed = self.arrange(now, &mut changes);
         if removed == known {
             // Not one endpoint is left: this is another database under an old name.
-            self.topology = Topology::new(self.config.kind);
+            self.topology = Topology::of(&self.config);
         }
         if before.health != self.config.health {
             self.probe_anew(now, &mut changes);

@@ -77,7 +77,7 @@ impl UpstreamState {
     /// 0; endpoints that need no resolving are probed from now on.
     pub fn new(config: Arc<Upstream>, now: Time) -> (UpstreamState, Vec<Effect>) {
         let mut state = UpstreamState {
-            topology: Topology::new(config.kind),
+            topology: Topology::of(&config),
             roles: None,
             last_primary: None,
             split_brain: Vec::new(),

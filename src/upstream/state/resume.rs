@@ -25,7 +25,7 @@ impl UpstreamState {
         let is_same_kind = last.config.kind == config.kind;
         let topology = self.topology.filter(|_| is_same_kind);
         let mut state = UpstreamState {
-            topology: topology.or_else(|| Topology::new(config.kind)),
+            topology: topology.or_else(|| Topology::of(&config)),
             roles: None,
             last_primary: self.last_primary.filter(|_| is_same_kind),
             split_brain: Vec::new(),

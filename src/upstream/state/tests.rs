@@ -14,6 +14,8 @@ use crate::upstream::snapshot::Snapshot;
 mod lag;
 #[path = "tests_resume.rs"]
 mod resume;
+#[path = "tests_shards.rs"]
+mod shards;
 #[path = "tests_source.rs"]
 mod source;
 

@@ -275,7 +275,7 @@ fn endpoints_are_found_where_none_is_configured() {
 }
 
 #[test]
-fn reads_keep_away_from_where_the_manager_wants_none() {
+fn reads_keep_away_from_where_none_are_wanted() {
     let mut bench = led();
     bench.tell(SourceWord::Endpoints(vec![
         listed(A, false),

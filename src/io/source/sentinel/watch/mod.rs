@@ -30,6 +30,8 @@ pub(super) struct Watch {
 #[derive(Debug)]
 struct Watched {
     address: Address,
+    /// It has answered, or has failed to.
+    is_asked: bool,
     /// What is wrong with its answers.
     trouble: Option<String>,
     /// What was wrong with its last event.
@@ -61,6 +63,7 @@ impl Watch {
     pub(super) fn new(sentinels: &[Address], poll: Duration) -> Watch {
         let watched = |address: &Address| Watched {
             address: address.clone(),
+            is_asked: false,
             trouble: Some("not asked yet".to_owned()),
             odd_event: None,
             open: None,
@@ -97,6 +100,7 @@ impl Watch {
             Err(trouble) => Some(trouble),
         };
         if let Some(watched) = self.sentinels.get_mut(position) {
+            watched.is_asked = true;
             watched.trouble = trouble;
         }
         self.tell(now)
@@ -250,6 +254,11 @@ impl Watch {
     /// What there is to say now: what is new, and everything again once in a while.
     fn tell(&mut self, now: Time) -> Vec<SourceWord> {
         self.finding = self.quorum.find(now);
+        // The first sign must not be that they have no say, while most of them are about to answer:
+        // the first primary is chosen after it.
+        if !self.finding.has_say() && self.sentinels.iter().any(|watched| !watched.is_asked) {
+            return Vec::new();
+        }
         let leader = self.finding.word.as_ref().and_then(|w| w.leader.clone());
         for watched in &mut self.sentinels {
             let Some(open) = &watched.open else { continue };
