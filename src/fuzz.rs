@@ -12,6 +12,7 @@
 
 pub use crate::config::fuzz::config_file;
 pub use crate::control::fence_file::fuzz as fence_file;
+pub use crate::io::source::patroni::fuzz::patroni;
 pub use crate::io::source::redis_cluster::fuzz::redis_shards;
 pub use crate::io::source::sentinel::fuzz::sentinel;
 
@@ -35,6 +36,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("chunked_body", chunked_body),
     ("config_file", config_file),
     ("fence_file", fence_file),
+    ("patroni", patroni),
     ("postgres_startup", postgres_startup),
     ("redis_shards", redis_shards),
     ("request_head", request_head),

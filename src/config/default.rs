@@ -194,7 +194,8 @@ pub const SENTINEL_DISTRUST_MAX: Duration = Duration::from_secs(600);
 pub const SOURCE_REPEAT: Duration = Duration::from_secs(1);
 /// Troubles in the words of a source about itself: more are not read.
 pub const SOURCE_TROUBLES_MAX: usize = 8;
-/// One answer of a Sentinel or a node of a Redis Cluster, and a connection to it with its login.
+/// One answer of a Sentinel, a node of a Redis Cluster, a Patroni (which reads its store first) or an
+/// etcd; and a connection to it with its login.
 pub const SOURCE_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Nodes of a Redis Cluster that are asked who belongs to it, beside the configured ones: a majority of
 /// so many is not wrong.
@@ -210,6 +211,20 @@ pub const SOURCE_WAIT: Duration = Duration::from_secs(2);
 /// A leader word of a lower term than one heard before is old, for this long: afterwards the
 /// manager was set up anew and counts from the beginning.
 pub const SOURCE_TERM_KEPT: Duration = Duration::from_secs(60);
+/// The least time between two questions to a manager, however often it is wanted to be asked.
+pub const SOURCE_KICK_GAP: Duration = Duration::from_millis(50);
+/// Members of Patroni asked at a time: one dead and one frozen one leave one that answers.
+pub const SOURCE_ASKED_AT_ONCE: usize = 3;
+/// After so many polls without an answer nobody has a say. A manager that is frozen for 2 s keeps it.
+pub const SOURCE_SILENCE_POLLS: u32 = 4;
+/// After so many questions in a row that one etcd did not answer, the next one is asked.
+pub const SOURCE_MISSES_MAX: u32 = 3;
+/// One answer of a manager, or one line of an etcd's watch. Patroni's `/history` grows by about 100
+/// bytes with each failover.
+pub const SOURCE_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A member that the manager does not list any more stays an endpoint for this long: its key dies
+/// with its Patroni, not with its Postgres, and a dead endpoint is shown as one.
+pub const SOURCE_ENDPOINT_KEEP: Duration = Duration::from_secs(3600);
 /// What a held client sends meanwhile is kept up to here: a Postgres startup packet, some Redis
 /// commands. Beyond it, the kernel's window tells the client to wait.
 pub const HELD_BYTES_MAX: usize = 16 * 1024;

@@ -14,6 +14,7 @@ mod admin;
 mod demo;
 mod drill;
 mod http;
+mod patroni;
 mod postgres;
 mod probes;
 mod process;

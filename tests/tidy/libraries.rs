@@ -12,10 +12,17 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["dashmap"], &["proxy/"]),
     (
         &["hyper", "hyper_util", "http_body_util"],
-        &["control/admin", "io/probe"],
+        &["control/admin", "io/probe", "io/source/patroni"],
     ),
-    (&["serde"], &["config/file", "control/admin", "cli/"]),
-    (&["serde_json"], &["control/admin", "cli/"]),
+    (
+        &["serde"],
+        &["config/file", "control/admin", "cli/", "io/source/patroni"],
+    ),
+    (
+        &["serde_json"],
+        &["control/admin", "cli/", "io/source/patroni"],
+    ),
+    (&["base64"], &["io/source/patroni"]),
     (&["toml", "strsim", "annotate_snippets"], &["config/"]),
     (&["tokio_postgres"], &["io/probe", "cli/demo", "cli/drill"]),
     (&["crc32fast"], &["control/fence_file"]),

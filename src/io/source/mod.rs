@@ -4,6 +4,7 @@
 //! A source pushes what it hears into its [`Sink`]. It knows nothing of upstreams, and nothing it
 //! says is routed by: it names, holds and fences, the endpoint itself releases.
 
+pub mod patroni;
 pub mod redis_cluster;
 mod redis_link;
 pub mod sentinel;
@@ -45,7 +46,9 @@ pub struct Means {
 /// The source of a configuration; `None` for a kind that this version cannot speak to.
 fn build(config: &config::source::Source, means: Means) -> Option<Box<dyn Source>> {
     match config {
-        config::source::Source::Patroni(_) => None,
+        config::source::Source::Patroni(config) => {
+            Some(Box::new(patroni::PatroniSource::new(config, means)))
+        }
         config::source::Source::Sentinel(config) => {
             Some(Box::new(sentinel::Sentinels::new(config.clone(), means)))
         }
@@ -58,7 +61,9 @@ fn build(config: &config::source::Source, means: Means) -> Option<Box<dyn Source
 /// Whom a source asks, before it has found anybody itself.
 fn seeds(config: &config::source::Source) -> usize {
     match config {
-        config::source::Source::Patroni(patroni) => patroni.members.len(),
+        config::source::Source::Patroni(patroni) => {
+            patroni.members.len() + usize::from(!patroni.etcd.is_empty())
+        }
         config::source::Source::Sentinel(sentinel) => sentinel.sentinels.len(),
         config::source::Source::RedisCluster(redis) => redis.seeds.len(),
     }

@@ -1,8 +1,10 @@
 //! What the tests stand on: real servers as children, free ports, waiting for conditions.
 #![allow(dead_code, reason = "not every convenience has a user in every change")]
 
+pub(crate) mod etcd;
 pub(crate) mod eventually;
 pub(crate) mod origin;
+pub(crate) mod patroni;
 pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;

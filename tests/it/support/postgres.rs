@@ -99,15 +99,9 @@ impl PostgresServer {
     }
 
     fn new() -> PostgresServer {
-        let dir = TempDir::with_prefix("fairlead-it-").unwrap();
-        let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(dir.path(), mode).unwrap();
-        if let Some((uid, gid)) = owner() {
-            chown(dir.path(), Some(uid), Some(gid)).unwrap();
-        }
         PostgresServer {
             port: Port::reserve(),
-            dir,
+            dir: owned_dir(),
             process: None,
         }
     }
@@ -252,6 +246,17 @@ pub(crate) async fn sql_at(
     }))
 }
 
+/// A directory of the user the servers run as.
+pub(crate) fn owned_dir() -> TempDir {
+    let dir = TempDir::with_prefix("fairlead-it-").unwrap();
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), mode).unwrap();
+    if let Some((uid, gid)) = owner() {
+        chown(dir.path(), Some(uid), Some(gid)).unwrap();
+    }
+    dir
+}
+
 /// Makes an empty data directory. It takes half a second, and gives every primary a system
 /// identifier of its own.
 fn initdb(data: &Path) {
@@ -271,7 +276,7 @@ fn run(command: &mut Command) {
 }
 
 /// User and group the servers run as, when this is root: PostgreSQL refuses root.
-fn owner() -> Option<(u32, u32)> {
+pub(crate) fn owner() -> Option<(u32, u32)> {
     if !geteuid().is_root() {
         return None;
     }
@@ -286,7 +291,7 @@ fn owner() -> Option<(u32, u32)> {
 }
 
 /// A command of the user the servers run as.
-fn as_owner(program_path: impl AsRef<Path>) -> Command {
+pub(crate) fn as_owner(program_path: impl AsRef<Path>) -> Command {
     let path = program_path.as_ref();
     if owner().is_none() {
         return Command::new(path);
@@ -300,7 +305,7 @@ fn as_owner(program_path: impl AsRef<Path>) -> Command {
 }
 
 /// A program of the newest PostgreSQL that Debian's packages brought.
-fn binary(name: &str) -> PathBuf {
+pub(crate) fn binary(name: &str) -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten();

@@ -114,7 +114,7 @@ impl Drop for Process {
 }
 
 /// The living children of a process, by /proc.
-fn children(parent: Pid) -> Vec<Pid> {
+pub(crate) fn children(parent: Pid) -> Vec<Pid> {
     let entries = std::fs::read_dir("/proc").unwrap();
     entries
         .filter_map(|entry| {

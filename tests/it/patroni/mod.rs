@@ -1,0 +1,3 @@
+//! Patroni as a source: real members, real PostgreSQL, a real etcd.
+
+mod source;
