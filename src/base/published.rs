@@ -36,6 +36,11 @@ impl<T> Published<T> {
         generation
     }
 
+    /// Wakes those who wait although the picture is the same: something beside it has changed.
+    pub fn wake(&self) {
+        self.generation.send_modify(|_| {});
+    }
+
     /// The current picture, owned. For rare readers; the request path uses a [`Reader`].
     pub fn load(&self) -> Arc<T> {
         self.value.load_full()

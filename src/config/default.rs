@@ -225,6 +225,9 @@ pub const SOURCE_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A member that the manager does not list any more stays an endpoint for this long: its key dies
 /// with its Patroni, not with its Postgres, and a dead endpoint is shown as one.
 pub const SOURCE_ENDPOINT_KEEP: Duration = Duration::from_secs(3600);
+/// What all held clients of an upstream have sent, together: ten thousand startup packets are 10 MB.
+/// Beyond it nobody else is held, and nothing more is read of those who are.
+pub const UPSTREAM_HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What a held client sends meanwhile is kept up to here: a Postgres startup packet, some Redis
 /// commands. Beyond it, the kernel's window tells the client to wait.
 pub const HELD_BYTES_MAX: usize = 16 * 1024;

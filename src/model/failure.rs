@@ -9,8 +9,12 @@ pub enum FailureKind {
     NoEligibleEndpoint,
     /// The hold ended without an eligible endpoint.
     HoldTimeout,
-    /// Too many clients are held already.
+    /// Too many clients of the listener are held already.
     HoldOverflow,
+    /// Too many clients of all listeners wait for the upstream already.
+    UpstreamHoldOverflow,
+    /// Those who wait for the upstream have sent too much already.
+    HoldMemory,
     /// The connection to the endpoint was refused or reset while it was made.
     ConnectFailed,
     /// The connection to the endpoint was not made in time.
@@ -35,6 +39,8 @@ pub enum FailureKind {
     RoleChanged,
     /// The endpoint was removed from the configuration.
     EndpointRemoved,
+    /// The upstream was removed from the configuration.
+    UpstreamRemoved,
     /// The process is stopping.
     Draining,
     /// A connection limit is reached.
@@ -42,11 +48,13 @@ pub enum FailureKind {
 }
 
 /// Every kind, for metrics and tests.
-pub const ALL_FAILURES: [FailureKind; 18] = [
+pub const ALL_FAILURES: [FailureKind; 21] = [
     FailureKind::NoRoute,
     FailureKind::NoEligibleEndpoint,
     FailureKind::HoldTimeout,
     FailureKind::HoldOverflow,
+    FailureKind::UpstreamHoldOverflow,
+    FailureKind::HoldMemory,
     FailureKind::ConnectFailed,
     FailureKind::ConnectTimeout,
     FailureKind::UpstreamReset,
@@ -59,6 +67,7 @@ pub const ALL_FAILURES: [FailureKind; 18] = [
     FailureKind::ClientGone,
     FailureKind::RoleChanged,
     FailureKind::EndpointRemoved,
+    FailureKind::UpstreamRemoved,
     FailureKind::Draining,
     FailureKind::MaxConnections,
 ];
@@ -71,6 +80,8 @@ impl FailureKind {
             FailureKind::NoEligibleEndpoint => "no_eligible_endpoint",
             FailureKind::HoldTimeout => "hold_timeout",
             FailureKind::HoldOverflow => "hold_overflow",
+            FailureKind::UpstreamHoldOverflow => "upstream_hold_overflow",
+            FailureKind::HoldMemory => "hold_memory",
             FailureKind::ConnectFailed => "upstream_connect_failed",
             FailureKind::ConnectTimeout => "upstream_connect_timeout",
             FailureKind::UpstreamReset => "upstream_reset",
@@ -83,6 +94,7 @@ impl FailureKind {
             FailureKind::ClientGone => "client_gone",
             FailureKind::RoleChanged => "role_changed",
             FailureKind::EndpointRemoved => "endpoint_removed",
+            FailureKind::UpstreamRemoved => "upstream_removed",
             FailureKind::Draining => "draining",
             FailureKind::MaxConnections => "max_connections",
         }
@@ -105,8 +117,11 @@ impl FailureKind {
             FailureKind::NoEligibleEndpoint
             | FailureKind::HoldTimeout
             | FailureKind::HoldOverflow
+            | FailureKind::UpstreamHoldOverflow
+            | FailureKind::HoldMemory
             | FailureKind::RoleChanged
             | FailureKind::EndpointRemoved
+            | FailureKind::UpstreamRemoved
             | FailureKind::Draining
             | FailureKind::MaxConnections => 503,
         }
@@ -125,11 +140,15 @@ impl FailureKind {
             FailureKind::BadRequest | FailureKind::HeadTimeout | FailureKind::ClientGone => {
                 "http_request_error"
             }
-            FailureKind::MaxConnections | FailureKind::HoldOverflow => "connection_limit_reached",
+            FailureKind::MaxConnections
+            | FailureKind::HoldOverflow
+            | FailureKind::UpstreamHoldOverflow
+            | FailureKind::HoldMemory => "connection_limit_reached",
             FailureKind::NoEligibleEndpoint
             | FailureKind::HoldTimeout
             | FailureKind::RoleChanged
             | FailureKind::EndpointRemoved
+            | FailureKind::UpstreamRemoved
             | FailureKind::Draining => "destination_unavailable",
         }
     }

@@ -6,5 +6,6 @@ pub mod balance;
 pub mod health;
 pub mod lag;
 pub mod quorum;
+pub mod release;
 pub mod route;
 pub mod topology;

@@ -75,6 +75,7 @@ async fn serve_session(
         upstream: &route.upstream,
         counts: route.upstream_counts.of(worker.index),
         listener: listener.cell.counts.of(worker.index),
+        held: &listener.cell.held,
         settings,
     };
     let session = Session::new(stream, asked);

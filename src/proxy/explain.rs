@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::base::time::Time;
 use crate::model::flags::{Flag, Flags};
 use crate::model::role::WantedRole;
-use crate::upstream::snapshot::{EndpointView, Snapshot};
+use crate::upstream::snapshot::{EndpointView, Snapshot, Suspension, SuspensionCause};
 
 /// Endpoints named in one line; `fairlead upstreams` shows all.
 const ENDPOINTS_NAMED_MAX: usize = 3;
@@ -17,6 +18,7 @@ pub fn why_none(
     snapshot: &Snapshot,
     wanted: WantedRole,
     held: Option<Duration>,
+    now: Time,
     unserved: Option<&str>,
 ) -> String {
     let what = match wanted {
@@ -32,6 +34,11 @@ pub fn why_none(
     if let Some(held) = held {
         write!(text, "waited {:.0} s; ", held.as_secs_f64()).unwrap_or_default();
     }
+    if let Some(suspension) = suspension(snapshot, wanted) {
+        tell_suspension(&mut text, suspension, now);
+        text.push(')');
+        return text;
+    }
     match (unserved, last_primary(snapshot)) {
         (Some(unserved), _) => text.push_str(unserved),
         (None, Some(view)) if wanted == WantedRole::Primary => {
@@ -42,6 +49,30 @@ pub fn why_none(
     }
     text.push(')');
     text
+}
+
+/// What keeps the primary from those who want it, though it is known.
+fn suspension(snapshot: &Snapshot, wanted: WantedRole) -> Option<&Suspension> {
+    let suspension = snapshot.roles.as_ref()?.suspension.as_ref()?;
+    (wanted == WantedRole::Primary && snapshot.primary.positions.is_empty()).then_some(suspension)
+}
+
+/// `paused by the operator for another 12 s`, `a failover to pg2:5432 began 0.3 s ago`
+fn tell_suspension(text: &mut String, suspension: &Suspension, now: Time) {
+    let left = suspension.until.since(now).as_secs_f64();
+    let ago = now.since(suspension.since).as_secs_f64();
+    let to = suspension.candidate.as_ref();
+    let to = to.map_or_else(String::new, |candidate| format!(" to {candidate}"));
+    match suspension.cause {
+        SuspensionCause::Pause => {
+            write!(text, "paused by the operator for another {left:.0} s")
+        }
+        SuspensionCause::Switch => {
+            write!(text, "the operator switches{to}, for another {left:.0} s")
+        }
+        SuspensionCause::Failover => write!(text, "a failover{to} began {ago:.1} s ago"),
+    }
+    .unwrap_or_default();
 }
 
 fn last_primary(snapshot: &Snapshot) -> Option<&EndpointView> {
@@ -78,5 +109,48 @@ fn tell(text: &mut String, view: &EndpointView) {
         && let Some(Err(failure)) = last.last.as_ref().map(|verdict| &verdict.result)
     {
         write!(text, " ({})", failure.detail).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::name::Name;
+
+    #[test]
+    fn a_suspension_says_who_began_it_and_what_is_left() {
+        let now = Time::from_millis(20_300);
+        for (cause, candidate, told) in [
+            (
+                SuspensionCause::Pause,
+                None,
+                "paused by the operator for another 12 s",
+            ),
+            (
+                SuspensionCause::Switch,
+                Some("pg2:5432"),
+                "the operator switches to pg2:5432, for another 12 s",
+            ),
+            (
+                SuspensionCause::Failover,
+                Some("pg2:5432"),
+                "a failover to pg2:5432 began 0.3 s ago",
+            ),
+            (
+                SuspensionCause::Failover,
+                None,
+                "a failover began 0.3 s ago",
+            ),
+        ] {
+            let suspension = Suspension {
+                cause,
+                since: Time::from_millis(20_000),
+                until: Time::from_millis(32_300),
+                candidate: candidate.map(Name::from),
+            };
+            let mut text = String::new();
+            tell_suspension(&mut text, &suspension, now);
+            assert_eq!(text, told);
+        }
     }
 }

@@ -29,6 +29,8 @@ pub struct ListenerCell {
     pub picture: Published<ListenerPicture>,
     /// Client connections now.
     pub connections: AtomicUsize,
+    /// Clients that wait for an endpoint now.
+    pub held: AtomicUsize,
     /// Its counts.
     pub counts: Arc<ListenerCounts>,
     /// The counts of exchanges that no route takes.
@@ -82,6 +84,7 @@ impl ListenerCell {
         ListenerCell {
             picture: Published::new(picture),
             connections: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
             counts: metrics.listener(&name),
             unrouted: metrics.route(&name, &Name::from(NO_ROUTE)),
             is_removed: AtomicBool::new(false),

@@ -10,6 +10,8 @@ pub mod connection;
 pub mod error;
 pub mod explain;
 pub mod hold;
+#[cfg(test)]
+mod hold_tests;
 pub mod http;
 pub mod listener;
 pub mod postgres;

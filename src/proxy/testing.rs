@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -36,6 +37,7 @@ pub(crate) struct Scene {
     pub(crate) bell: Rc<Notify>,
     pub(crate) counts: Arc<UpstreamCounts>,
     pub(crate) listener: Arc<ListenerCounts>,
+    pub(crate) listener_held: Arc<AtomicUsize>,
     cell: Arc<UpstreamCell>,
     state: UpstreamState,
     ids: Vec<crate::model::name::Name>,
@@ -44,7 +46,20 @@ pub(crate) struct Scene {
 impl Scene {
     /// A Postgres upstream `orders` over these endpoints, none of which has a verdict.
     pub(crate) fn postgres(endpoints: &[SocketAddr]) -> Scene {
-        let (state, effects) = UpstreamState::new(Arc::new(config(endpoints)), time::now());
+        Scene::of(config(endpoints))
+    }
+
+    /// Such an upstream with clients let go at this rate, and room for so many of them.
+    pub(crate) fn paced(endpoints: &[SocketAddr], release_rate: u32, held_max: usize) -> Scene {
+        Scene::of(Upstream {
+            release_rate,
+            held_max,
+            ..config(endpoints)
+        })
+    }
+
+    fn of(config: Upstream) -> Scene {
+        let (state, effects) = UpstreamState::new(Arc::new(config), time::now());
         let Some(Effect::Publish(snapshot)) = effects.into_iter().next() else {
             panic!("the first effect is the first picture");
         };
@@ -65,6 +80,7 @@ impl Scene {
             bell: Rc::default(),
             counts: Arc::new(UpstreamCounts::new("orders".into(), 1)),
             listener: Arc::new(ListenerCounts::new("write".into(), 1)),
+            listener_held: Arc::default(),
             cell,
             state,
             ids,
@@ -85,6 +101,7 @@ impl Scene {
                 upstream,
                 counts,
                 listener: self.listener.of(0),
+                held: &self.listener_held,
                 settings,
             },
         )
@@ -132,6 +149,11 @@ impl Scene {
     pub(crate) fn incarnation(&self, endpoint: usize) -> Arc<Incarnation> {
         let snapshot = self.cell.snapshot.load();
         Arc::clone(&snapshot.endpoints[endpoint].incarnation)
+    }
+
+    /// The upstream leaves the configuration.
+    pub(crate) fn remove(&self) {
+        self.cell.remove();
     }
 
     /// Clients that wait now.

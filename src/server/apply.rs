@@ -272,6 +272,7 @@ impl InForce {
             .retain(|name, _| config.listeners.contains_key(name));
         for (name, actor) in &self.actors {
             if !config.upstreams.contains_key(name) {
+                actor.cell.remove();
                 actor.stop().await;
             }
         }

@@ -1,15 +1,18 @@
 //! Where control and data plane meet, one cell per upstream: a published snapshot one way, kicks
 //! the other.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 
 use crate::base::published::Published;
+use crate::config::default;
 use crate::config::source::Source;
 use crate::model::failure::FailureKind;
 use crate::model::name::Name;
+use crate::model::role::WantedRole;
 use crate::model::source::SourceStatus;
+use crate::upstream::line::Line;
 use crate::upstream::snapshot::Snapshot;
 
 /// One upstream as both planes know it.
@@ -24,6 +27,9 @@ pub struct UpstreamCell {
     pub source: Published<Option<SourceReading>>,
     /// Clients that wait for an eligible endpoint now.
     pub held: AtomicUsize,
+    held_bytes: AtomicUsize,
+    lines: [Line; 4],
+    is_removed: AtomicBool,
     kicks: mpsc::Sender<Kick>,
 }
 
@@ -66,6 +72,9 @@ impl UpstreamCell {
             snapshot: Published::new(snapshot),
             source: Published::new(None),
             held: AtomicUsize::new(0),
+            held_bytes: AtomicUsize::new(0),
+            lines: Default::default(),
+            is_removed: AtomicBool::new(false),
             kicks,
         }
     }
@@ -78,20 +87,94 @@ impl UpstreamCell {
         }));
     }
 
-    /// Counts one held client, if there is room below `max`.
-    pub fn try_hold(&self, max: usize) -> Option<Held<'_>> {
-        let before = self.held.fetch_add(1, Ordering::Relaxed);
-        let held = Held(&self.held);
-        (before < max).then_some(held)
+    /// The line of those who want this role.
+    #[inline]
+    pub fn line(&self, wanted: WantedRole) -> &Line {
+        let [primary, replica, prefer_replica, any] = &self.lines;
+        match wanted {
+            WantedRole::Primary => primary,
+            WantedRole::Replica => replica,
+            WantedRole::PreferReplica => prefer_replica,
+            WantedRole::Any => any,
+        }
     }
+
+    /// It is not configured any more: nobody who waits here will get an endpoint, and is told now.
+    pub fn remove(&self) {
+        self.is_removed.store(true, Ordering::Release);
+        self.snapshot.wake();
+    }
+
+    /// Whether it is not configured any more.
+    pub fn is_removed(&self) -> bool {
+        self.is_removed.load(Ordering::Acquire)
+    }
+
+    /// Counts one held client that has sent so many bytes, if there is room for it.
+    ///
+    /// # Errors
+    /// [`FailureKind::HoldOverflow`] of the listener, [`FailureKind::UpstreamHoldOverflow`] and
+    /// [`FailureKind::HoldMemory`] of the upstream.
+    pub fn try_hold<'a>(
+        &'a self,
+        room: HoldRoom<'a>,
+        bytes: usize,
+    ) -> Result<Held<'a>, FailureKind> {
+        let held = Held {
+            cell: self,
+            listener: room.listener.map(|(held, _)| held),
+            bytes,
+        };
+        let before = self.held.fetch_add(1, Ordering::Relaxed);
+        let bytes_before = self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some((held, max)) = room.listener
+            && held.fetch_add(1, Ordering::Relaxed) >= max
+        {
+            return Err(FailureKind::HoldOverflow);
+        }
+        if before >= room.upstream_max {
+            return Err(FailureKind::UpstreamHoldOverflow);
+        }
+        if bytes_before + bytes > default::UPSTREAM_HELD_BYTES_MAX {
+            return Err(FailureKind::HoldMemory);
+        }
+        Ok(held)
+    }
+}
+
+/// How many clients may wait.
+#[derive(Debug, Clone, Copy)]
+pub struct HoldRoom<'a> {
+    /// Those of the listener that wait now, and at most; none = only the upstream counts.
+    pub listener: Option<(&'a AtomicUsize, usize)>,
+    /// Of all listeners together.
+    pub upstream_max: usize,
 }
 
 /// One held client, counted until dropped.
 #[derive(Debug)]
-pub struct Held<'a>(&'a AtomicUsize);
+pub struct Held<'a> {
+    cell: &'a UpstreamCell,
+    listener: Option<&'a AtomicUsize>,
+    bytes: usize,
+}
+
+impl Held<'_> {
+    /// Counts bytes that the client sent while it waits; false when no more should be taken.
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        self.bytes += bytes;
+        let before = self.cell.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+        before + bytes <= default::UPSTREAM_HELD_BYTES_MAX
+    }
+}
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.cell.held.fetch_sub(1, Ordering::Relaxed);
+        let bytes = self.bytes;
+        self.cell.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(listener) = self.listener {
+            listener.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn upstream(
         source,
         tls,
         lag_max: lag_max(table, kind, findings),
-        release_rate: release_rate(&table.release_rate, findings),
+        release_rate: release_rate(&table.release_rate, kind, findings),
         held_max: count_usize(
             &table.max_held,
             "max_held",
@@ -172,9 +172,13 @@ fn lag_max(table: &UpstreamTable, kind: Option<Kind>, findings: &mut Findings<'_
     }
 }
 
-fn release_rate(field: &Field<Rate>, findings: &mut Findings<'_>) -> u32 {
+fn release_rate(field: &Field<Rate>, kind: Option<Kind>, findings: &mut Findings<'_>) -> u32 {
     let Some(field) = field else {
-        return default::RELEASE_RATE;
+        return match kind {
+            // a request is no login, and applications take many more of them
+            Some(Kind::Http) | None => 0,
+            Some(Kind::Tcp | Kind::Postgres | Kind::Redis) => default::RELEASE_RATE,
+        };
     };
     let Rate::PerSecond(rate) = *field.get_ref() else {
         return 0;

@@ -7,6 +7,7 @@ use crate::config::default;
 use crate::model::failure::FailureKind;
 use crate::model::role::WantedRole;
 use crate::proxy::error::{ProxyError, Replay, Side};
+use crate::proxy::hold;
 use crate::proxy::http::attempt::{Upstream, connect, first_byte_pace, read_error};
 use crate::proxy::http::body::Pace;
 use crate::proxy::http::client::Client;
@@ -99,29 +100,21 @@ pub async fn forward(
 
 impl Attempts<'_> {
     /// An endpoint that was not tried yet. While the upstream has just started and has no verdict,
-    /// the request waits for one.
+    /// the request waits for one; so it does while those who waited are let go.
     async fn next_lease(&mut self, client: &Client) -> Result<Lease, ProxyError> {
         let upstream = &self.exchange.route.upstream;
-        let pick = |tried: &Tried, now| {
-            upstream.pick(
-                WantedRole::Any,
-                tried,
-                now,
-                &mut self.worker.rng.borrow_mut(),
-            )
-        };
-        let mut picked = pick(&self.tried, self.exchange.started_at);
-        if picked.is_none() && self.count == 0 && upstream.snapshot().is_starting {
-            let until = self.exchange.started_at.after(default::HOLD_STARTING);
-            client.alarm.set_deadline(until.min(self.exchange.until));
-            let mut changes = upstream.cell.snapshot.changes();
-            while picked.is_none() && upstream.snapshot().is_starting {
-                tokio::select! {
-                    _ = client.alarm.rung() => break,
-                    changed = changes.changed() => if changed.is_err() { break },
-                }
-                picked = pick(&self.tried, time::now());
-            }
+        let now = self.exchange.started_at;
+        let is_first = self.count == 0;
+        let mut picked = None;
+        if !is_first || upstream.cell.line(WantedRole::Any).is_free(now) {
+            let rng = &mut self.worker.rng.borrow_mut();
+            picked = upstream.pick(WantedRole::Any, &self.tried, now, rng);
+        }
+        if picked.is_none() && is_first {
+            let until = now.after(default::HOLD_STARTING).min(self.exchange.until);
+            let counts = self.exchange.route.upstream_counts.of(self.worker.index);
+            let waits = hold::wait_verdict(self.worker, upstream, &client.alarm, until, counts);
+            picked = Some(waits.await.map_err(ProxyError::local)?);
         }
         let lease = picked.ok_or_else(|| match &self.failed {
             Some((error, _)) => *error,

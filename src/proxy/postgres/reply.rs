@@ -29,7 +29,10 @@ pub fn error_response(sqlstate: &str, message: &str) -> Vec<u8> {
 /// on to the next address of its list, and pools try again.
 pub fn sqlstate(failure: FailureKind) -> &'static str {
     match failure {
-        FailureKind::MaxConnections | FailureKind::HoldOverflow => "53300",
+        FailureKind::MaxConnections
+        | FailureKind::HoldOverflow
+        | FailureKind::UpstreamHoldOverflow
+        | FailureKind::HoldMemory => "53300",
         FailureKind::BadRequest | FailureKind::HeadTimeout => "08P01",
         _ => "57P03",
     }

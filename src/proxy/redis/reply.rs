@@ -10,7 +10,10 @@ use crate::model::failure::FailureKind;
 pub fn refusal(failure: FailureKind, why: &str) -> Vec<u8> {
     let word = match failure {
         FailureKind::MaxConnections => return b"-ERR max number of clients reached\r\n".to_vec(),
-        FailureKind::NoEligibleEndpoint | FailureKind::HoldOverflow => "MASTERDOWN",
+        FailureKind::NoEligibleEndpoint
+        | FailureKind::HoldOverflow
+        | FailureKind::UpstreamHoldOverflow
+        | FailureKind::HoldMemory => "MASTERDOWN",
         _ => "LOADING",
     };
     // An error is one line.

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -41,6 +42,8 @@ pub struct Asked<'a> {
     pub counts: &'a UpstreamTallies,
     /// This worker's counts of the listener it came in by.
     pub listener: &'a ListenerTallies,
+    /// Clients of its listener that wait for an endpoint now.
+    pub held: &'a AtomicUsize,
     /// What its listener wants.
     pub settings: &'a SessionListener,
 }
@@ -156,7 +159,7 @@ impl<'a> Session<'a> {
             upstream: self.asked.upstream,
             wanted: self.asked.settings.role,
             until: hold_until(self.asked.upstream, self.asked.settings),
-            held_max: self.asked.settings.held_max,
+            listener: (self.asked.held, self.asked.settings.held_max),
         };
         let mut unreachable = Unreachable::default();
         let mut held = Duration::ZERO;
@@ -395,11 +398,21 @@ impl<'a> Session<'a> {
             FailureKind::HoldOverflow => {
                 format!("too many clients wait for an endpoint of \"{upstream}\"")
             }
+            FailureKind::UpstreamHoldOverflow => {
+                format!("too many clients of all listeners wait for an endpoint of \"{upstream}\"")
+            }
+            FailureKind::HoldMemory => {
+                format!("clients that wait for an endpoint of \"{upstream}\" take too much memory")
+            }
+            FailureKind::UpstreamRemoved => {
+                format!("\"{upstream}\" was removed from the configuration")
+            }
             FailureKind::MaxConnections => "too many clients".to_owned(),
             _ => explain::why_none(
                 &self.asked.upstream.snapshot(),
                 self.asked.settings.role,
                 self.end.held,
+                time::now(),
                 self.unserved.as_deref(),
             ),
         }

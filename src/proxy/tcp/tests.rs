@@ -29,12 +29,14 @@ macro_rules! play {
             std::sync::Arc::clone(&$scene.counts),
         );
         let listener = std::sync::Arc::clone(&$scene.listener);
+        let held = std::sync::Arc::clone(&$scene.listener_held);
         let bell = std::rc::Rc::clone(&$scene.bell);
         let asked = Asked {
             worker: &worker,
             upstream: &upstream,
             counts: counts.of(0),
             listener: listener.of(0),
+            held: &held,
             settings: &settings,
         };
         let session = Session::new(accepted, asked);

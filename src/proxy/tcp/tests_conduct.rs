@@ -82,11 +82,13 @@ async fn play(script: impl AsyncFnOnce(&mut Scene, TcpStream, TcpStream)) -> Ses
         std::sync::Arc::clone(&scene.counts),
     );
     let tallies = std::sync::Arc::clone(&scene.listener);
+    let held = std::sync::Arc::clone(&scene.listener_held);
     let asked = crate::proxy::tcp::session::Asked {
         worker: &worker,
         upstream: &upstream,
         counts: counts.of(0),
         listener: tallies.of(0),
+        held: &held,
         settings: &settings,
     };
     let beginning: Beginning<'_> = Box::pin(begin(Session::new(accepted, asked)));
