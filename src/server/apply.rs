@@ -110,7 +110,10 @@ impl InForce {
         let changes = diff(&self.config, &config);
         let bound = self.bind_new(&config)?;
         self.parts.access_log.configure(&config.log.access)?;
-        let connections_max = connections_allowed(config.process.connections_max);
+        let connections_max = config.process.connections_max;
+        let is_news =
+            self.generation == 0 || self.config.process.connections_max != connections_max;
+        let connections_max = connections_allowed(connections_max, is_news);
         self.parts.admission.set_max(connections_max);
         self.start_upstreams(&config).await;
         // The old pictures are kept until the new ones hold the same counts.

@@ -17,11 +17,11 @@ pub fn raise_limit() {
 }
 
 /// The client connections that can be served of those configured: each needs a descriptor for the
-/// client and one for the endpoint.
-pub fn connections_allowed(configured: usize) -> usize {
+/// client and one for the endpoint. Warns of fewer when `is_news`, not again at each reload.
+pub fn connections_allowed(configured: usize, is_news: bool) -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     let allowed = allowed_by(limit, configured);
-    if allowed < configured {
+    if is_news && allowed < configured {
         tracing::warn!(
             max_connections = configured,
             allowed,

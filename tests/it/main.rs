@@ -13,6 +13,7 @@ mod actor;
 mod admin;
 mod demo;
 mod drill;
+mod hold;
 mod http;
 mod patroni;
 mod postgres;
