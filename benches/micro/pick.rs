@@ -82,7 +82,7 @@ fn lease(bencher: divan::Bencher<'_, '_>, count: u16) {
     let (config, _) = fairlead::config::parse("bench", &text, &SecretReader::Never).unwrap();
     let upstream = Arc::clone(config.upstreams.values().next().unwrap());
     let now = time::now();
-    let (_, effects) = UpstreamState::new(upstream, now);
+    let (_, effects) = UpstreamState::new(upstream, None, now);
     let snapshot = effects.into_iter().find_map(|effect| match effect {
         Effect::Publish(snapshot) => Some(Arc::from(snapshot)),
         _ => None,

@@ -140,6 +140,15 @@ pub const RELEASE_RATE_MAX: u32 = 1_000_000;
 pub const FAILOVER_HOLD: Duration = Duration::from_secs(4);
 /// The same where the event leaves no promise: a lying Sentinel costs this much.
 pub const FAILOVER_HOLD_SHORT: Duration = Duration::from_secs(2);
+/// Transactions may outlive a suspension that a failover began by this much: whoever was primary is
+/// asked once more then, which takes a probe, and nobody is cut for a failover that did not happen.
+pub const FAILOVER_GRACE: Duration = Duration::from_secs(2);
+/// After a suspension that came to nothing, a source suspends the primary again only after this: one
+/// that cries wolf takes less than half of the time. Candidates are hunted all the same.
+pub const FAILOVER_QUIET: Duration = Duration::from_secs(5);
+/// An operator's order for a primary waits this long for the endpoint's own word: a promotion takes
+/// 0.1 to 0.3 s (`pg_ctl promote`), and five probes may fail.
+pub const ORDER_WAIT: Duration = Duration::from_secs(5);
 /// A pause ends by itself after this unless told otherwise.
 pub const PAUSE: Duration = Duration::from_secs(30);
 /// A longer pause is an outage.

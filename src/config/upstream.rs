@@ -142,7 +142,7 @@ pub struct Health {
     pub interval: Duration,
     /// For one probe as a whole.
     pub timeout: Duration,
-    /// Successes in a row that bring an endpoint up. The first verdict ever needs only one.
+    /// Successes in a row that bring an endpoint up. The first success ever is enough.
     pub rise: u32,
     /// Failures in a row that take it down.
     pub fall: u32,

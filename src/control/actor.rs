@@ -150,10 +150,10 @@ impl ActorHandle {
 /// A machine that knows its configuration and what is remembered of its past.
 fn machine(
     config: &Arc<Upstream>,
-    _fence: Option<&Fence>,
+    fence: Option<&Fence>,
     now: Time,
 ) -> (UpstreamState, Vec<Effect>) {
-    UpstreamState::new(Arc::clone(config), now)
+    UpstreamState::new(Arc::clone(config), fence.cloned(), now)
 }
 
 /// Everything that reaches an actor.

@@ -1,6 +1,7 @@
 //! From single probe results to up or down: `rise` and `fall` in a row.
 //!
-//! The first verdict ever decides at once, so that a start takes one probe and not `rise` of them.
+//! The first verdict ever decides at once, and so does the first success ever: a start takes one
+//! probe and not `rise` of them, also where the endpoint starts a little later than we do.
 
 use std::time::Duration;
 
@@ -66,6 +67,7 @@ impl Health {
         }
         let needed = match self.is_up {
             None => 1,
+            Some(false) if !self.was_up => 1,
             Some(true) => rules.fall,
             Some(false) => rules.rise,
         };
@@ -127,9 +129,10 @@ mod tests {
             (2, 3, 0, "+", "U"),
             (2, 3, 0, "-", "D"),
             (2, 3, 0, "+--+---", "U.....D"),
-            (2, 3, 0, "-+-++", "D...U"),
+            (2, 3, 0, "-+---+-++", "DU..D...U"),
             (1, 1, 0, "+-+-", "UDUD"),
-            (2, 3, 0, "-------++", "D.......U"),
+            // The first success ever brings it up, however many failures came before.
+            (2, 3, 0, "-------++", "D......U."),
             // Failures within the start period do not count, a success ends it.
             (2, 3, 4, "---+", "...U"),
             (2, 3, 4, "-----", "....D"),

@@ -3,6 +3,7 @@
 //! `now` and a seeded generator come in, values go out. That is why they can be simulated.
 
 pub mod balance;
+pub mod failover;
 pub mod health;
 pub mod lag;
 pub mod quorum;

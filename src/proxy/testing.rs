@@ -59,7 +59,7 @@ impl Scene {
     }
 
     fn of(config: Upstream) -> Scene {
-        let (state, effects) = UpstreamState::new(Arc::new(config), time::now());
+        let (state, effects) = UpstreamState::new(Arc::new(config), None, time::now());
         let Some(Effect::Publish(snapshot)) = effects.into_iter().next() else {
             panic!("the first effect is the first picture");
         };

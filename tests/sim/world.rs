@@ -55,7 +55,7 @@ impl World {
         let config = Arc::new(config(kind, &mut rng));
         let clock = 1000;
         let (state, mut effects) =
-            UpstreamState::new(Arc::clone(&config), Time::from_millis(clock));
+            UpstreamState::new(Arc::clone(&config), None, Time::from_millis(clock));
         let Effect::Publish(snapshot) = effects.remove(0) else {
             panic!("the first effect is the first picture");
         };

@@ -8,6 +8,7 @@ use crate::model::event::EventKind;
 use crate::model::flags::Flag;
 use crate::model::name::Name;
 use crate::model::role::{Epoch, Lag, Role};
+use crate::policy::failover::Suspended;
 use crate::policy::topology::{Advice, Claim, Election, Topology};
 use crate::policy::{balance, lag};
 use crate::upstream::effect::Effect;
@@ -15,20 +16,34 @@ use crate::upstream::endpoint::RetireReason;
 use crate::upstream::snapshot::{EndpointView, PickTable, RolesView, Snapshot};
 use crate::upstream::state::entry::{is_standing_equal, no_standing, says_the_same};
 use crate::upstream::state::source::speaker;
+use crate::upstream::state::suspend::{suspension, why};
 use crate::upstream::state::{Changes, Published, UpstreamState};
 
 impl UpstreamState {
     /// Works out the new picture and everything that must be done about it.
     pub(super) fn conclude(&mut self, mut changes: Changes, now: Time) -> Vec<Effect> {
         self.warm_up(now);
+        let was_asked = self.failover.asked_from();
+        self.failover.expire(now);
         let election = self.elect(now);
         if let Some(election) = &election {
             self.demote(election, &mut changes, now);
             self.tell_take_back(election, &mut changes.events);
             self.measure_lag(election);
         }
-        let views = self.views(election.as_ref(), now, &mut changes.events);
-        let are_roles_new = self.judge_roles(election.as_ref(), now, &mut changes);
+        let suspended = self.judge_failover(election.as_ref(), now, &mut changes);
+        let freezes = self.freeze(election.as_ref(), suspended.as_ref());
+        // Whoever was primary is asked whether it still is.
+        let asked = self.failover.asked_from();
+        changes.is_stirred |= asked.is_some() && was_asked != asked;
+        let views = self.views(
+            election.as_ref(),
+            suspended.as_ref(),
+            now,
+            &mut changes.events,
+        );
+        let are_roles_new =
+            self.judge_roles(election.as_ref(), suspended.as_ref(), now, &mut changes);
         let is_starting = !self.entries.iter().any(|entry| entry.is_known());
         let is_news = changes.is_reconfigured
             || are_roles_new
@@ -39,12 +54,14 @@ impl UpstreamState {
                 .zip(&self.published.views)
                 .all(|(a, b)| says_the_same(a, b));
         let mut effects = Vec::new();
+        effects.extend(self.persist());
         if is_news {
             self.published = Published { views, is_starting };
             let snapshot = self.snapshot();
             self.generation += 1;
             effects.push(Effect::Publish(Box::new(snapshot)));
         }
+        effects.extend(freezes);
         effects.append(&mut changes.retired);
         effects.append(&mut changes.probes);
         effects.extend(self.wake(now));
@@ -81,18 +98,32 @@ impl UpstreamState {
         let advice = Advice {
             word: self.word(),
             speaker: speaker(&self.config),
-            candidate: None,
-            order: None,
+            candidate: self.failover.candidate().and_then(|id| self.position(id)),
+            order: self.ordered(now),
             is_settled: is_everyone_asked && self.source_wait().is_none_or(|until| now >= until),
             now,
         };
         let topology = self.topology.as_mut()?;
         let claims: Vec<Claim<'_>> = self.entries.iter().map(|entry| entry.claim()).collect();
-        Some(topology.elect(&claims, &advice))
+        let election = topology.elect(&claims, &advice);
+        if advice.order.is_some() {
+            self.wish = None;
+        }
+        Some(election)
+    }
+
+    /// What must be remembered across restarts, when it has changed.
+    fn persist(&mut self) -> Option<Effect> {
+        let fence = self.topology.as_ref()?.fence()?;
+        if self.persisted.as_ref() == Some(&fence) {
+            return None;
+        }
+        self.persisted = Some(fence.clone());
+        Some(Effect::Persist(fence))
     }
 
     /// Every shard has a primary of its own.
-    fn is_sharded(&self) -> bool {
+    pub(super) fn is_sharded(&self) -> bool {
         self.topology.as_ref().is_some_and(Topology::is_sharded)
     }
 
@@ -104,7 +135,8 @@ impl UpstreamState {
 
     /// The next moment at which something is over; asked for only when it has changed.
     fn wake(&mut self, now: Time) -> Option<Effect> {
-        let next = self.source_wait().filter(|at| *at > now);
+        let waits = self.source_wait().into_iter().chain(self.failover.due());
+        let next = waits.filter(|at| *at > now).min();
         if next == self.wake_at {
             return None;
         }
@@ -180,14 +212,27 @@ impl UpstreamState {
     fn views(
         &self,
         election: Option<&Election>,
+        suspended: Option<&Suspended>,
         now: Time,
         events: &mut Vec<EventKind>,
     ) -> Vec<EndpointView> {
         let has_probe = self.config.health.is_some();
+        let primary = election.and_then(|election| election.primary);
+        let primary = primary.and_then(|at| self.entries.get(at));
         let mut standings = election.map(|election| election.standings.iter().cloned());
         let mut view = |entry: &super::Entry| {
             let standing = standings.as_mut().and_then(Iterator::next);
             let mut view = entry.view(standing.unwrap_or_else(no_standing), has_probe, now);
+            if let Some(suspended) = suspended
+                && primary.is_some_and(|primary| Arc::ptr_eq(&primary.endpoint, &entry.endpoint))
+            {
+                view.flags = view.flags.with(Flag::Suspended);
+                let is_over = self
+                    .failover
+                    .asked_from()
+                    .is_some_and(|at| at == suspended.until);
+                view.why = Some(Arc::from(why(suspended, is_over)));
+            }
             let same = |old: &&EndpointView| Arc::ptr_eq(&old.endpoint, &view.endpoint);
             let old = self.published.views.iter().find(same);
             if let Some(old) = old.filter(|old| is_standing_equal(old, &view)) {
@@ -203,6 +248,7 @@ impl UpstreamState {
     fn judge_roles(
         &mut self,
         election: Option<&Election>,
+        suspended: Option<&Suspended>,
         now: Time,
         changes: &mut Changes,
     ) -> bool {
@@ -226,7 +272,7 @@ impl UpstreamState {
             since: before.as_ref().map_or(now, |roles| roles.since),
             is_split_brain: election.is_split_brain,
             last_primary: None,
-            suspension: None,
+            suspension: suspended.map(suspension),
             source: self.source_view(),
         };
         if led_by != primary {
@@ -268,13 +314,15 @@ impl UpstreamState {
                 && before.is_split_brain == roles.is_split_brain
                 && before.last_primary == roles.last_primary
                 && before.source == roles.source
+                && before.suspension == roles.suspension
         });
         self.roles = Some(roles);
         !is_same
     }
 
     /// Asks sooner than the interval would: the others when the primary is lost or does not
-    /// answer, and whoever answers while there is none. Nothing is decided by this.
+    /// answer, whoever answers while there is none, and whoever a failover, the manager or an
+    /// operator is about. Nothing is decided by this.
     fn hunt(
         &self,
         roles: &RolesView,
@@ -283,30 +331,30 @@ impl UpstreamState {
         changes: &mut Changes,
         now: Time,
     ) {
-        let Some((heard, has_passed)) = changes.heard else {
-            // Who leads now, by the manager's word, knows best; its old leader must say so again.
-            let is_asked = |entry: &&super::Entry| changes.is_word_new && entry.is_probed;
-            let asked = self.entries.iter().filter(is_asked);
-            changes.probes.extend(asked.map(|entry| Effect::ProbeNow {
-                endpoint: entry.endpoint.id.clone(),
-            }));
-            return;
-        };
         let is_lost = roles.primary.is_none() && !self.is_sharded();
-        let is_shaken = roles.primary == Some(heard) && !has_passed;
-        let is_alarm = is_shaken || (is_lost && (led || fence != Some(roles.epoch)));
-        let is_hunting = is_lost && has_passed && now.since(roles.since) < default::PRIMARY_HUNT;
+        let is_hunting = is_lost && now.since(roles.since) < default::PRIMARY_HUNT;
+        let heard = changes.heard;
+        let is_shaken =
+            heard.is_some_and(|(heard, has_passed)| roles.primary == Some(heard) && !has_passed);
+        let is_news = led || fence != Some(roles.epoch);
+        let is_alarm = is_shaken || (heard.is_some() && is_lost && is_news);
         for (position, entry) in self.entries.iter().enumerate() {
-            let is_asked = if position == heard {
-                is_hunting
-            } else {
-                is_alarm
+            let is_asked = match heard {
+                Some((heard, has_passed)) if heard == position => {
+                    let is_open = is_hunting || self.is_open_hunt();
+                    (has_passed && is_open)
+                        || self.is_prey(position, roles.primary, is_hunting, now)
+                }
+                _ => is_alarm,
             };
-            if is_asked && entry.is_probed {
+            if (is_asked || changes.is_stirred) && entry.is_probed {
                 changes.probes.push(Effect::ProbeNow {
                     endpoint: entry.endpoint.id.clone(),
                 });
             }
+        }
+        if self.config.source.is_some() && (changes.is_stirred || is_alarm) {
+            changes.probes.push(Effect::AskSource);
         }
     }
 

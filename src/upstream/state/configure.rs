@@ -27,6 +27,8 @@ impl UpstreamState {
         };
         if before.source != self.config.source {
             self.source = SourceMemory::default();
+            self.step = None;
+            self.failover.end(now);
             self.entries.iter_mut().for_each(|e| e.is_balanced = true);
         }
         // What one kind said of itself means nothing to the other: every endpoint begins anew.

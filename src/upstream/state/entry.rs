@@ -40,6 +40,8 @@ pub(super) struct Entry {
     pub(super) is_probed: bool,
     /// It was the primary in its current incarnation.
     pub(super) has_led: bool,
+    /// The sessions of its current incarnation stand still.
+    pub(super) is_frozen: bool,
     /// It is up and has had its turn to start with the average latency of the others.
     pub(super) is_warm: bool,
     /// What the probe said that took it down.
@@ -78,6 +80,7 @@ impl Entry {
             is_looked_up: false,
             is_probed: false,
             has_led: false,
+            is_frozen: false,
             is_warm: false,
             down_why: None,
             too_far: None,

@@ -2,14 +2,17 @@
 //!
 //! No I/O, no clock, no async, no logging, no randomness: `now` comes in, so a simulation can
 //! drive it through years of failovers. `entry` is what is known of one endpoint, `configure`
-//! takes a new configuration, `source` what a source tells, `conclude` works out what follows from
-//! any change, `resume` begins anew after a bug.
+//! takes a new configuration, `source` what a source tells, `order` what an operator says, `suspend`
+//! knows who is suspended and hunted while a failover runs, `conclude` works out what follows from any
+//! change, `resume` begins anew after a bug.
 
 mod conclude;
 mod configure;
 mod entry;
+mod order;
 mod resume;
 mod source;
+mod suspend;
 #[cfg(test)]
 mod tests;
 
@@ -19,14 +22,18 @@ use std::sync::Arc;
 use crate::base::time::Time;
 use crate::config::upstream::Upstream;
 use crate::model::event::{Event, EventKind};
+use crate::model::fence::Fence;
 use crate::model::name::Name;
+use crate::model::source::FailoverStep;
 use crate::model::verdict::Verdict;
+use crate::policy::failover::Failover;
 use crate::policy::health::Transition;
 use crate::policy::topology::Topology;
 use crate::upstream::effect::{Effect, StateEvent};
 use crate::upstream::endpoint::{Incarnation, RetireReason};
 use crate::upstream::snapshot::{EndpointView, RolesView};
 use crate::upstream::state::entry::Entry;
+use crate::upstream::state::order::Wish;
 use crate::upstream::state::source::SourceMemory;
 
 /// See the module.
@@ -42,6 +49,13 @@ pub struct UpstreamState {
     /// Who claims against whom; empty while nobody does.
     split_brain: Vec<Name>,
     source: SourceMemory,
+    failover: Failover,
+    /// The newest step of the manager's failover, and when it was told.
+    step: Option<(Time, FailoverStep)>,
+    /// An operator's order that waits for the endpoint's word.
+    wish: Option<Wish>,
+    /// What was last asked to be remembered.
+    persisted: Option<Fence>,
     /// Whom the manager has taken the lead back to.
     take_back: Option<Name>,
     started_at: Time,
@@ -68,20 +82,29 @@ struct Changes {
     events: Vec<EventKind>,
     /// The endpoint a new verdict came from, by position, and whether the probe passed.
     heard: Option<(usize, bool)>,
-    /// The manager names another leader than before.
-    is_word_new: bool,
+    /// Somebody has said something that makes questions worth while.
+    is_stirred: bool,
 }
 
 impl UpstreamState {
-    /// A machine that knows nothing but its configuration. The first effect publishes generation
-    /// 0; endpoints that need no resolving are probed from now on.
-    pub fn new(config: Arc<Upstream>, now: Time) -> (UpstreamState, Vec<Effect>) {
+    /// A machine that knows nothing but its configuration, and what was remembered across a
+    /// restart: `fence` is only ever a reason to refuse. The first effect publishes generation 0;
+    /// endpoints that need no resolving are probed from now on.
+    pub fn new(
+        config: Arc<Upstream>,
+        fence: Option<Fence>,
+        now: Time,
+    ) -> (UpstreamState, Vec<Effect>) {
         let mut state = UpstreamState {
             topology: Topology::of(&config),
             roles: None,
             last_primary: None,
             split_brain: Vec::new(),
             source: SourceMemory::default(),
+            failover: Failover::default(),
+            step: None,
+            wish: None,
+            persisted: None,
             take_back: None,
             started_at: now,
             wake_at: None,
@@ -94,6 +117,10 @@ impl UpstreamState {
             is_reconfigured: true,
             ..Changes::default()
         };
+        if let (Some(topology), Some(fence)) = (&mut state.topology, fence) {
+            topology.remember(&fence);
+            state.persisted = topology.fence();
+        }
         state.arrange(now, &mut changes);
         changes.events.clear();
         // There is no average yet that a newcomer could start with.
@@ -204,6 +231,7 @@ impl Entry {
     /// Ends the current life and begins another one.
     fn retire(&mut self, reason: RetireReason) -> Effect {
         self.has_led = false;
+        self.is_frozen = false;
         Effect::Retire {
             incarnation: std::mem::replace(&mut self.incarnation, Arc::new(Incarnation::default())),
             endpoint: self.endpoint.id.clone(),

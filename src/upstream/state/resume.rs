@@ -6,7 +6,7 @@ use crate::base::time::Time;
 use crate::config::upstream::Upstream;
 use crate::policy::topology::Topology;
 use crate::upstream::effect::Effect;
-use crate::upstream::endpoint::RetireReason;
+use crate::upstream::endpoint::{Phase, RetireReason};
 use crate::upstream::snapshot::{EndpointView, Snapshot};
 use crate::upstream::state::entry::Entry;
 use crate::upstream::state::{Changes, Published, UpstreamState};
@@ -30,6 +30,10 @@ impl UpstreamState {
             last_primary: self.last_primary.filter(|_| is_same_kind),
             split_brain: Vec::new(),
             source: self.source,
+            failover: self.failover,
+            step: self.step,
+            wish: self.wish,
+            persisted: self.persisted,
             take_back: None,
             started_at: now,
             wake_at: None,
@@ -51,6 +55,7 @@ impl UpstreamState {
                 entry.incarnation = Arc::clone(&view.incarnation);
                 entry.socket = view.socket;
                 entry.has_led = state.last_primary.as_ref() == Some(&view.endpoint.id);
+                entry.is_frozen = matches!(view.incarnation.phase(), Phase::Frozen { .. });
             }
             entry.is_warm = true;
             entry.start_probe(state.config.health.as_ref(), &mut changes.probes);

@@ -97,7 +97,7 @@ impl UpstreamState {
             }
             SourceWord::Leader(word) => self.take_leader(report.told_at, word),
             SourceWord::Endpoints(list) => self.take_list(report.told_at, list, now),
-            SourceWord::Failover(_) => None,
+            SourceWord::Failover(step) => self.take_step(report.told_at, step, now),
         }
     }
 
@@ -124,7 +124,7 @@ impl UpstreamState {
             return None;
         }
         let mut changes = Changes {
-            is_word_new: !is_same,
+            is_stirred: !is_same,
             ..Changes::default()
         };
         if !is_same {

@@ -10,8 +10,12 @@ use crate::model::role::{Epoch, PostgresFacts, Role, WantedRole};
 use crate::model::verdict::{Evidence, ProbeFailure, ProbeFailureKind};
 use crate::upstream::snapshot::Snapshot;
 
+#[path = "tests_failover.rs"]
+mod failover;
 #[path = "tests_lag.rs"]
 mod lag;
+#[path = "tests_latency.rs"]
+mod latency;
 #[path = "tests_resume.rs"]
 mod resume;
 #[path = "tests_shards.rs"]
@@ -65,6 +69,8 @@ struct Bench {
     state: UpstreamState,
     snapshot: Snapshot,
     effects: Vec<Effect>,
+    /// What it was asked to remember by the last event.
+    persisted: Vec<crate::model::fence::Fence>,
     seconds: u64,
 }
 
@@ -74,7 +80,7 @@ fn second(seconds: u64) -> Time {
 
 impl Bench {
     fn new(config: Upstream) -> Bench {
-        let (state, mut effects) = UpstreamState::new(Arc::new(config), second(0));
+        let (state, mut effects) = UpstreamState::new(Arc::new(config), None, second(0));
         let Effect::Publish(snapshot) = effects.remove(0) else {
             panic!("the first effect is the first picture");
         };
@@ -82,6 +88,7 @@ impl Bench {
             state,
             snapshot: *snapshot,
             effects,
+            persisted: Vec::new(),
             seconds: 0,
         }
     }
@@ -96,17 +103,39 @@ impl Bench {
     }
 
     fn apply_at(&mut self, event: StateEvent, now: Time) -> &mut Bench {
-        self.effects = self.state.apply(event, now);
-        let is_first = |effect: &Effect| matches!(effect, Effect::Publish(_));
-        let publication = self.effects.iter().position(is_first);
-        assert!(publication.is_none_or(|at| at == 0), "{:?}", self.effects);
-        if publication.is_some()
-            && let Effect::Publish(snapshot) = self.effects.remove(0)
-        {
-            assert_eq!(snapshot.generation, self.snapshot.generation + 1);
-            self.snapshot = *snapshot;
-        }
+        let effects = self.state.apply(event, now);
+        self.take(effects);
         self
+    }
+
+    /// Takes note of effects, and carries out those on lives.
+    fn take(&mut self, effects: Vec<Effect>) {
+        self.effects.clear();
+        self.persisted.clear();
+        let mut is_published = false;
+        for effect in effects {
+            match effect {
+                Effect::Persist(fence) => {
+                    assert!(!is_published, "what is shown must be remembered first");
+                    self.persisted.push(fence);
+                    continue;
+                }
+                Effect::Publish(snapshot) => {
+                    assert!(!is_published && self.effects.is_empty());
+                    assert_eq!(snapshot.generation, self.snapshot.generation + 1);
+                    self.snapshot = *snapshot;
+                    is_published = true;
+                    continue;
+                }
+                Effect::Freeze {
+                    ref incarnation,
+                    grace_until,
+                } => incarnation.freeze(grace_until),
+                Effect::Thaw { ref incarnation } => incarnation.thaw(),
+                _ => {}
+            }
+            self.effects.push(effect);
+        }
     }
 
     fn hear(&mut self, endpoint: &str, result: Result<Evidence, ProbeFailure>) -> &mut Bench {
@@ -438,58 +467,4 @@ fn another_address_of_a_database_is_another_endpoint_behind_the_name() {
         bench.claims("pg:1", Role::Primary, 3).primary(),
         Some("pg:1")
     );
-}
-
-#[test]
-fn a_newcomer_starts_with_the_average_latency_when_it_comes_up() {
-    let config = upstream(UpstreamKind::Http, &[(A, 1), (B, 1)]);
-    let mut bench = Bench::new(config);
-    bench.hear(A, alive()).hear(B, alive());
-    for (endpoint, millis) in [(A, 10), (B, 30)] {
-        let latency = &bench.view(endpoint).endpoint.latency;
-        latency.observe(
-            Duration::from_millis(millis),
-            second(3),
-            default::EWMA_DECAY,
-        );
-    }
-    let config = upstream(UpstreamKind::Http, &[(A, 1), (B, 1), (C, 1)]);
-    bench.apply_at(StateEvent::Configure(Arc::new(config)), second(3));
-    let micros = |bench: &Bench| {
-        bench
-            .view(C)
-            .endpoint
-            .latency
-            .micros(second(3), default::EWMA_DECAY)
-    };
-    assert_eq!((micros(&bench), &*bench.flags(C)), (None, "no_verdict"));
-    bench.apply_at(verdict(C, second(3), alive()), second(3));
-    assert!((micros(&bench).unwrap() - 20_000.0).abs() < 1.0);
-    assert!(bench.view(C).flags.is_empty() && !bench.view(C).flags.has(Flag::Loading));
-}
-
-#[test]
-fn who_comes_back_starts_with_the_average_and_not_with_its_penalties() {
-    let mut bench = Bench::new(upstream(UpstreamKind::Http, &[(A, 1), (B, 1)]));
-    bench.hear(A, alive()).hear(B, alive());
-    let micros = |bench: &Bench, endpoint| {
-        let latency = &bench.view(endpoint).endpoint.latency;
-        latency.micros(second(9), default::EWMA_DECAY).unwrap()
-    };
-    let observe = |bench: &Bench, endpoint, took| {
-        let latency = &bench.view(endpoint).endpoint.latency;
-        latency.observe(took, second(9), default::EWMA_DECAY);
-    };
-    observe(&bench, A, Duration::from_millis(10));
-    observe(&bench, B, default::EWMA_FAILURE_PENALTY);
-    for at in 4..8 {
-        bench.apply_at(verdict(B, second(at), failure()), second(at));
-    }
-    assert_eq!(&*bench.flags(B), "probe_failed");
-    assert!(micros(&bench, B) > 4_000_000.0);
-    for at in 8..10 {
-        bench.apply_at(verdict(B, second(at), alive()), second(9));
-    }
-    assert!(bench.view(B).flags.is_empty());
-    assert!((micros(&bench, B) - micros(&bench, A)).abs() < 1.0);
 }

@@ -40,6 +40,7 @@ fn a_machine_that_takes_over_keeps_the_fence_and_the_lives() {
         state,
         snapshot: *snapshot,
         effects,
+        persisted: Vec::new(),
         seconds: bench.seconds + 1,
     };
     bench.claims("a:1", Role::Primary, 1);

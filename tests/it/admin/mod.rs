@@ -90,7 +90,7 @@ impl Fixture {
         let config = config(folder.path());
         let mut upstreams = Vec::new();
         for upstream in config.upstreams.values() {
-            let (state, effects) = UpstreamState::new(Arc::clone(upstream), time::now());
+            let (state, effects) = UpstreamState::new(Arc::clone(upstream), None, time::now());
             let (kicks, _) = mpsc::channel(1);
             let Some(Effect::Publish(first)) = effects.into_iter().next() else {
                 panic!("the first effect is a picture");
