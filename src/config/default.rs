@@ -245,6 +245,8 @@ pub const HELD_BYTES_MAX: usize = 16 * 1024;
 pub const HOLD_RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// From accept to the end of the Postgres startup packet.
 pub const POSTGRES_STARTUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// A TLS handshake of a client: as long as its startup packet may take.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = POSTGRES_STARTUP_TIMEOUT;
 /// PostgreSQL's own bound for a startup packet (`MAX_STARTUP_PACKET_LENGTH`).
 pub const POSTGRES_STARTUP_BYTES_MAX: usize = 10_000;
 
@@ -305,6 +307,9 @@ pub const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 pub const TCP_KEEPALIVE_PROBES: u32 = 3;
 /// Bytes a database does not acknowledge for this long end its session.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
+/// … and bytes a client does not: one that lives may stop reading for minutes (a paused COPY), and
+/// the kernel cannot tell it from a dead one. Its own limit would be a quarter of an hour.
+pub const TCP_USER_TIMEOUT_CLIENT: Duration = Duration::from_secs(300);
 
 /// A name's address holds at least this long, whatever its TTL says: a TTL of 0 must not become a
 /// storm of questions.

@@ -77,7 +77,8 @@ impl Actor {
             kick: Arc::clone(&kick),
             hunt: Arc::clone(&hunt),
         };
-        let probe = probe::build(&health.probe, socket, &endpoint.id);
+        let tls = self.config.tls.as_ref();
+        let probe = probe::build(&health.probe, socket, &endpoint.id, tls);
         let reports = self.to_self.reports.clone();
         let running = probe::run(probe, rhythm, (endpoint.id.clone(), self.runs), reports);
         let task = Ending(self.surroundings.tasks.spawn(running).abort_handle());

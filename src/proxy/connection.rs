@@ -8,10 +8,13 @@ use std::rc::Rc;
 use tokio::net::TcpStream;
 
 use crate::base::time::Time;
+use crate::config::default;
 use crate::config::listener::Protocol;
 use crate::config::upstream::UpstreamKind;
+use crate::io::net::dial;
 use crate::proxy::http::client::{Client, Times};
 use crate::proxy::listener::{LocalListener, LocalTable};
+use crate::proxy::tcp::secure::SessionTls;
 use crate::proxy::tcp::session::{Asked, Beginning, Session};
 use crate::proxy::tcp::trial::{Manner, OPAQUE};
 use crate::proxy::worker::{LocalUpstream, Worker};
@@ -70,6 +73,9 @@ async fn serve_session(
     else {
         return;
     };
+    if let Err(error) = dial::watch(&stream, default::TCP_USER_TIMEOUT_CLIENT) {
+        tracing::debug!(%error, "a client that will not be missed when it dies");
+    }
     let asked = Asked {
         worker: &worker,
         upstream: &route.upstream,
@@ -78,11 +84,14 @@ async fn serve_session(
         held: &listener.cell.held,
         settings,
     };
-    let session = Session::new(stream, asked);
+    let session = Session::new(stream, asked).with_tls(SessionTls {
+        acceptor: table.picture.acceptor.clone(),
+        connector: route.connector.clone(),
+    });
+    let accepted_at = info.accepted_at;
     let is_admitted = info.is_admitted;
     let beginning: Beginning<'_> = match protocol {
         Protocol::Postgres(_) => {
-            let accepted_at = info.accepted_at;
             Box::pin(postgres::session::begin(session, accepted_at, is_admitted))
         }
         Protocol::Redis(_) => Box::pin(redis::session::begin(session, is_admitted)),

@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::base::time::{self, Time};
 use crate::config::default;
+use crate::io::net::stream::Stream;
 use crate::model::failure::FailureKind;
 use crate::model::role::WantedRole;
 use crate::proxy::alarm::{Alarm, Rung};
@@ -42,7 +42,7 @@ pub struct Hold<'a> {
 #[derive(Debug)]
 pub struct Waiting<'a> {
     /// Its connection.
-    pub stream: &'a mut TcpStream,
+    pub stream: &'a mut Stream,
     /// What it has sent so far.
     pub first: &'a mut Vec<u8>,
     /// It has left as soon as it says that it will send nothing more, whatever it sent before.

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::base::published::{Published, Reader};
 use crate::config::listener::{Listener, Protocol};
 use crate::config::route::Route;
+use crate::io::net::tls::{Acceptor, Connector};
 use crate::model::name::Name;
 use crate::policy::route::RouteTable;
 use crate::proxy::worker::{LocalUpstream, Worker};
@@ -48,6 +49,8 @@ pub struct ListenerPicture {
     /// `http`: its routes; a listener with an `upstream` of its own has it as the last, least
     /// specific one. Sessions: exactly one.
     pub routes: Box<[RouteEntry]>,
+    /// Where its TLS ends; none = in clear, or passed through.
+    pub acceptor: Option<Acceptor>,
 }
 
 /// A route with the live upstream it leads to.
@@ -61,6 +64,8 @@ pub struct RouteEntry {
     pub counts: Arc<RouteCounts>,
     /// The counts of the upstream.
     pub upstream_counts: Arc<UpstreamCounts>,
+    /// TLS to the upstream, where it has it.
+    pub connector: Option<Connector>,
 }
 
 impl ListenerPicture {
@@ -74,7 +79,14 @@ impl ListenerPicture {
             config,
             table: RouteTable::build(&plain),
             routes: routes.into(),
+            acceptor: None,
         }
+    }
+
+    /// With TLS that ends here.
+    pub fn with_acceptor(mut self, acceptor: Option<Acceptor>) -> ListenerPicture {
+        self.acceptor = acceptor;
+        self
     }
 }
 
@@ -150,6 +162,8 @@ pub struct LocalRoute {
     pub counts: Arc<RouteCounts>,
     /// The counts of the upstream.
     pub upstream_counts: Arc<UpstreamCounts>,
+    /// TLS to the upstream, where it has it.
+    pub connector: Option<Connector>,
 }
 
 impl LocalListener {
@@ -186,6 +200,7 @@ impl LocalTable {
                 upstream,
                 counts: Arc::clone(&entry.counts),
                 upstream_counts: Arc::clone(&entry.upstream_counts),
+                connector: entry.connector.clone(),
             })
         });
         LocalTable {

@@ -146,7 +146,12 @@ where
             left -= of_part;
         }
     }
-    Ok(())
+    // Free in clear; under TLS what was taken may still be on its way to the socket.
+    poll_fn(|cx| match Pin::new(&mut *stream).poll_flush(cx) {
+        Poll::Ready(result) => Poll::Ready(result.map_err(Stop::Broken)),
+        Poll::Pending => Poll::Ready(Err(Stop::Rung(ready!(alarm.poll_rung(cx))))),
+    })
+    .await
 }
 
 fn poll_write<W>(

@@ -1,6 +1,6 @@
 //! Making a configuration the one in force, at start and at every reload.
 //!
-//! What can fail comes first (binding), then new upstreams start, then the pictures of listeners
+//! What can fail comes first (certificates, binding), then new upstreams start, then the pictures of listeners
 //! are swapped, and only then what is gone is drained. Upstreams that stay keep their connections,
 //! health and estimates.
 
@@ -21,6 +21,7 @@ use crate::server::accept::Admission;
 use crate::server::descriptors::connections_allowed;
 use crate::server::listening::{Accepting, Bound, SocketId};
 use crate::server::threads::Workers;
+use crate::server::tls::{OpenError, Opened};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::registry::Registry;
@@ -74,6 +75,9 @@ pub enum ApplyError {
         /// The address, and why.
         error: BindError,
     },
+    /// Certificates or keys could not be opened.
+    #[error(transparent)]
+    Tls(#[from] OpenError),
     /// The access log could not be opened.
     #[error(transparent)]
     AccessLog(#[from] crate::telemetry::access_log::AccessLogError),
@@ -108,6 +112,7 @@ impl InForce {
     /// See [`ApplyError`]; the old configuration stays in force as it was.
     pub async fn apply(&mut self, config: Config) -> Result<Diff, ApplyError> {
         let changes = diff(&self.config, &config);
+        let tls = Opened::open(&config)?;
         let bound = self.bind_new(&config)?;
         self.parts.access_log.configure(&config.log.access)?;
         let connections_max = config.process.connections_max;
@@ -117,7 +122,7 @@ impl InForce {
         self.parts.admission.set_max(connections_max);
         self.start_upstreams(&config).await;
         // The old pictures are kept until the new ones hold the same counts.
-        self.publish_listeners(&config);
+        self.publish_listeners(&config, &tls);
         self.accept_new(bound).await;
         self.stop_removed(&config).await;
         self.config = Arc::new(config);
@@ -196,9 +201,9 @@ impl InForce {
         self.parts.registry.publish(Registry::new(cells));
     }
 
-    fn publish_listeners(&mut self, config: &Config) {
+    fn publish_listeners(&mut self, config: &Config, tls: &Opened) {
         for (name, listener) in &config.listeners {
-            let picture = self.picture(listener, config);
+            let picture = self.picture(listener, config, tls);
             match self.listeners.get(name) {
                 Some(listening) => drop(listening.cell.picture.publish(picture)),
                 None => {
@@ -215,7 +220,7 @@ impl InForce {
     }
 
     /// What a listener does under this configuration.
-    fn picture(&self, listener: &Arc<Listener>, config: &Config) -> ListenerPicture {
+    fn picture(&self, listener: &Arc<Listener>, config: &Config, tls: &Opened) -> ListenerPicture {
         let own = match &listener.protocol {
             Protocol::Http(http) => http.upstream.as_ref(),
             Protocol::Tcp(session) | Protocol::Postgres(session) | Protocol::Redis(session) => {
@@ -232,11 +237,13 @@ impl InForce {
             Some(RouteEntry {
                 counts: self.parts.metrics.route(&listener.name, &route.name),
                 upstream_counts: self.parts.metrics.upstream(&route.upstream),
+                connector: tls.connector(&route.upstream),
                 upstream,
                 route,
             })
         });
-        ListenerPicture::new(Arc::clone(listener), entries.collect())
+        let picture = ListenerPicture::new(Arc::clone(listener), entries.collect());
+        picture.with_acceptor(tls.acceptor(&listener.name))
     }
 
     async fn accept_new(&mut self, bound: Vec<(Name, Bound)>) {

@@ -12,3 +12,4 @@ pub mod run;
 pub mod start;
 pub mod systemd;
 pub mod threads;
+pub mod tls;

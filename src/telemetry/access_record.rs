@@ -49,6 +49,8 @@ pub struct AccessRecord {
     pub role: Option<Role>,
     /// Sessions: the epoch it had.
     pub epoch: Option<Epoch>,
+    /// Sessions under TLS: the subject of the certificate the client has shown.
+    pub subject: Option<Box<str>>,
 }
 
 /// Method, host, path and request id in one allocation; longer texts are cut.
@@ -184,6 +186,7 @@ impl AccessRecord {
         line.text("request_id", request_id);
         line.text("role", self.role);
         line.number("epoch", self.epoch);
+        line.text("client_subject", self.subject.as_deref());
         line.end();
     }
 }
@@ -297,6 +300,7 @@ pub(crate) mod tests {
             reason: Some(FailureKind::UpstreamReset),
             role: Some(Role::Primary),
             epoch: Some(Epoch(7)),
+            subject: None,
         }
     }
 

@@ -26,6 +26,7 @@ fn record(path: &[u8]) -> AccessRecord {
         reason: Some(FailureKind::NoRoute),
         role: None,
         epoch: None,
+        subject: None,
     }
 }
 

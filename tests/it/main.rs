@@ -25,3 +25,4 @@ mod restarts;
 mod roles;
 mod sentinel;
 mod support;
+mod tls;

@@ -46,7 +46,7 @@ pub async fn dial(
     };
     stream.set_nodelay(true)?;
     if options.is_watched {
-        watch(&stream)?;
+        watch(&stream, default::TCP_USER_TIMEOUT)?;
     }
     Ok(stream)
 }
@@ -60,7 +60,12 @@ pub fn failure(error: &io::Error) -> FailureKind {
     }
 }
 
-fn watch(stream: &TcpStream) -> io::Result<()> {
+/// Has the kernel ask a silent other side from time to time whether it is still there, and give up
+/// on bytes that are not taken within `patience`.
+///
+/// # Errors
+/// What the system said.
+pub fn watch(stream: &TcpStream, patience: Duration) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
@@ -68,7 +73,7 @@ fn watch(stream: &TcpStream) -> io::Result<()> {
             .with_interval(default::TCP_KEEPALIVE_INTERVAL)
             .with_retries(default::TCP_KEEPALIVE_PROBES),
     )?;
-    socket.set_tcp_user_timeout(Some(default::TCP_USER_TIMEOUT))
+    socket.set_tcp_user_timeout(Some(patience))
 }
 
 #[cfg(test)]

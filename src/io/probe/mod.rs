@@ -6,6 +6,7 @@
 //! the connection is dropped with the question.
 
 pub mod http;
+mod link;
 pub mod postgres;
 pub mod redis;
 pub mod tcp;
@@ -23,9 +24,13 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::base::rng::Rng;
 use crate::base::time::{self, Time};
+use crate::config::tls::UpstreamTls;
 use crate::config::{default, upstream};
+use crate::io::net::tls::Speaks;
 use crate::model::name::Name;
 use crate::model::verdict::{Evidence, ProbeFailure, ProbeFailureKind, Verdict};
+
+pub use link::Link;
 
 /// What a probe comes to.
 pub type Asked = Result<Evidence, ProbeFailure>;
@@ -41,12 +46,25 @@ pub trait Probe: Send {
 }
 
 /// The probe of an endpoint that was found at `socket`; `address` is how the operator calls it.
-pub fn build(probe: &upstream::Probe, socket: SocketAddr, address: &str) -> Box<dyn Probe> {
+/// Its connections are under TLS where the upstream has it.
+pub fn build(
+    probe: &upstream::Probe,
+    socket: SocketAddr,
+    address: &str,
+    tls: Option<&UpstreamTls>,
+) -> Box<dyn Probe> {
+    let link = |speaks| Link::new(socket, address, tls, speaks);
     match probe {
         upstream::Probe::Tcp => Box::new(tcp::TcpProbe::new(socket)),
         upstream::Probe::Http(config) => Box::new(http::HttpProbe::new(config, socket, address)),
-        upstream::Probe::Postgres(config) => Box::new(postgres::PostgresProbe::new(config, socket)),
-        upstream::Probe::Redis(config) => Box::new(redis::RedisProbe::new(config, socket)),
+        upstream::Probe::Postgres(config) => {
+            let link = link(Speaks::Postgres);
+            Box::new(postgres::PostgresProbe::new(config, link))
+        }
+        upstream::Probe::Redis(config) => {
+            let link = link(Speaks::Other);
+            Box::new(redis::RedisProbe::new(config, link))
+        }
     }
 }
 

@@ -2,15 +2,13 @@
 //! stays open. That also keeps the probe working while the server refuses new logins because it
 //! has too many.
 
-use std::net::SocketAddr;
-
-use tokio::net::TcpStream;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::config::upstream;
-use crate::io::probe::{Asked, Asking, Probe, broken, connect};
+use crate::io::net::stream::Stream;
+use crate::io::probe::{Asked, Asking, Link, Probe, broken};
 use crate::model::role::{PostgresFacts, Role};
 use crate::model::verdict::{Evidence, ProbeFailure, ProbeFailureKind};
 
@@ -39,7 +37,7 @@ FROM (SELECT pg_is_in_recovery() AS in_recovery OFFSET 0) AS node";
 /// Asks a Postgres node who it is.
 pub struct PostgresProbe {
     config: Config,
-    socket: SocketAddr,
+    link: Link,
     /// Open between two probes, with nothing unanswered. Dropped by every failure.
     connection: Option<Connection>,
 }
@@ -47,12 +45,12 @@ pub struct PostgresProbe {
 struct Connection {
     client: Client,
     /// What moves the bytes; polled only while a question is asked.
-    wire: tokio_postgres::Connection<TcpStream, NoTlsStream>,
+    wire: tokio_postgres::Connection<Stream, NoTlsStream>,
 }
 
 impl PostgresProbe {
-    /// A probe of the endpoint at `socket`.
-    pub fn new(config: &upstream::PostgresProbe, socket: SocketAddr) -> PostgresProbe {
+    /// A probe of the endpoint at the end of `link`.
+    pub fn new(config: &upstream::PostgresProbe, link: Link) -> PostgresProbe {
         let mut login = Config::new();
         login
             .user(&config.user)
@@ -63,7 +61,7 @@ impl PostgresProbe {
         }
         PostgresProbe {
             config: login,
-            socket,
+            link,
             connection: None,
         }
     }
@@ -77,7 +75,7 @@ impl PostgresProbe {
                 return Ok(Evidence::Postgres(facts));
             }
         }
-        let stream = connect(self.socket).await?;
+        let stream = self.link.connect().await?;
         let connected = self.config.connect_raw(stream, NoTls).await;
         let (client, wire) = connected.map_err(|error| failure(&error))?;
         let mut connection = Connection { client, wire };

@@ -6,13 +6,12 @@
 //! where it answers nothing but `-LOADING` is it "not ready".
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::config::upstream;
-use crate::io::probe::{Asked, Asking, Probe, broken, connect};
+use crate::io::net::stream::Stream;
+use crate::io::probe::{Asked, Asking, Link, Probe, broken};
 use crate::io::resp::{self, Reply};
 use crate::model::role::{RedisFacts, ReplicationId, Role};
 use crate::model::verdict::{Evidence, ProbeFailure, ProbeFailureKind};
@@ -21,17 +20,17 @@ use crate::model::verdict::{Evidence, ProbeFailure, ProbeFailureKind};
 #[derive(Debug)]
 pub struct RedisProbe {
     config: upstream::RedisProbe,
-    socket: SocketAddr,
+    link: Link,
     /// Open between two probes, with nothing unread.
     connection: Option<Connection>,
 }
 
 impl RedisProbe {
-    /// A probe of the endpoint at `socket`.
-    pub fn new(config: &upstream::RedisProbe, socket: SocketAddr) -> RedisProbe {
+    /// A probe of the endpoint at the end of `link`.
+    pub fn new(config: &upstream::RedisProbe, link: Link) -> RedisProbe {
         RedisProbe {
             config: config.clone(),
-            socket,
+            link,
             connection: None,
         }
     }
@@ -50,7 +49,7 @@ impl RedisProbe {
             }
         }
         let mut connection = Connection {
-            stream: connect(self.socket).await?,
+            stream: self.link.connect().await?,
             unread: Vec::new(),
         };
         connection.log_in(&self.config).await?;
@@ -68,7 +67,7 @@ impl Probe for RedisProbe {
 
 #[derive(Debug)]
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     unread: Vec<u8>,
 }
 
@@ -120,7 +119,10 @@ impl Connection {
         for command in commands {
             resp::write(command, &mut bytes);
         }
-        let written = self.stream.write_all(&bytes).await;
+        let written = match self.stream.write_all(&bytes).await {
+            Ok(()) => self.stream.flush().await,
+            Err(error) => Err(error),
+        };
         written.map_err(|error| broken(&error))
     }
 

@@ -115,5 +115,6 @@ fn access_record(
         reason: ending.reason,
         role: None,
         epoch: None,
+        subject: None,
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::model::failure::FailureKind;
 
+/// TLS begins: the answer to `SSLRequest`.
+pub const ENCRYPTION: &[u8] = b"S";
 /// Encryption is not offered: the answer to `SSLRequest` and `GSSENCRequest`.
 pub const NO_ENCRYPTION: &[u8] = b"N";
 

@@ -1,11 +1,11 @@
 //! A Postgres session: the opening packets, then hold, connect, relay.
 
-use crate::base::time::Time;
+use crate::base::time::{self, Time};
 use crate::config::default;
 use crate::model::failure::FailureKind;
 use crate::proxy::alarm::Rung;
 use crate::proxy::postgres::manner::MANNER;
-use crate::proxy::postgres::startup::{Opening, Packet, StartupError};
+use crate::proxy::postgres::startup::{Opening, Packet, StartupError, TLS_HANDSHAKE};
 use crate::proxy::postgres::{cancel, reply};
 use crate::proxy::tcp::running::{Goodbye, Running};
 use crate::proxy::tcp::session::{Connected, Session, SessionEnd};
@@ -29,7 +29,8 @@ pub async fn begin(
 
 /// Everything before the relay.
 async fn connect(session: &mut Session<'_>, is_admitted: bool) -> Result<Connected, Unbegun> {
-    match open(session).await? {
+    match open(session, is_admitted).await? {
+        Opened::Passed(connected) => Ok(connected),
         Opened::Cancel { length } => Err(Unbegun::Cancel { length }),
         Opened::Session if !is_admitted => Err(Unbegun::Unserved(FailureKind::MaxConnections)),
         Opened::Session => session
@@ -59,6 +60,8 @@ async fn end(session: Session<'_>, unbegun: Unbegun) -> SessionEnd {
 /// What a client wants.
 enum Opened {
     Session,
+    /// TLS that the endpoint ends, as it has said.
+    Passed(Connected),
     /// To cancel another session's query.
     Cancel {
         length: usize,
@@ -78,13 +81,32 @@ enum Unbegun {
 }
 
 /// Answers requests for encryption and waits for the packet that says what is wanted.
-async fn open(session: &mut Session<'_>) -> Result<Opened, Unbegun> {
+async fn open(session: &mut Session<'_>, is_admitted: bool) -> Result<Opened, Unbegun> {
     let mut opening = Opening::default();
+    if let Some(acceptor) = session.acceptor()
+        && session.first_byte().await.map_err(gone)? == Some(TLS_HANDSHAKE)
+    {
+        // `sslnegotiation=direct`. Without a word in ALPN it may be meant for another protocol
+        // (the attack is called ALPACA), and PostgreSQL refuses it, too.
+        session.secure(&acceptor).await.map_err(Unbegun::Gone)?;
+        if !session.is_agreed() {
+            return Err(Unbegun::Gone(FailureKind::BadRequest));
+        }
+        opening.secured();
+    }
     loop {
         match opening.parse(&session.first).map_err(Unbegun::Refused)? {
-            Some(Packet::TlsRequest | Packet::GssRequest) => {
+            Some(Packet::TlsRequest) => {
+                if let Some(passed) = encrypt(session, is_admitted).await? {
+                    return Ok(Opened::Passed(passed));
+                }
+            }
+            Some(Packet::GssRequest) => {
                 session.first.clear();
                 session.say(reply::NO_ENCRYPTION).await.map_err(gone)?;
+            }
+            Some(Packet::Startup { .. }) if session.is_tls_missing() => {
+                return Err(Unbegun::Refused(StartupError::TlsRequired));
             }
             Some(Packet::Startup { .. }) => return Ok(Opened::Session),
             Some(Packet::Cancel { length }) => return Ok(Opened::Cancel { length }),
@@ -92,6 +114,43 @@ async fn open(session: &mut Session<'_>) -> Result<Opened, Unbegun> {
             None => return Err(Unbegun::Gone(FailureKind::ClientGone)),
         }
     }
+}
+
+/// Answers a request for TLS. Where it ends here, it begins now. Where it is neither ended here nor
+/// begun here towards the upstream, the endpoint answers: from its yes on nothing is understood
+/// any more.
+async fn encrypt(
+    session: &mut Session<'_>,
+    is_admitted: bool,
+) -> Result<Option<Connected>, Unbegun> {
+    if let Some(acceptor) = session.acceptor() {
+        session.first.clear();
+        session.say(reply::ENCRYPTION).await.map_err(gone)?;
+        session.secure(&acceptor).await.map_err(Unbegun::Gone)?;
+        return Ok(None);
+    }
+    if !session.is_passed_through() {
+        session.first.clear();
+        session.say(reply::NO_ENCRYPTION).await.map_err(gone)?;
+        return Ok(None);
+    }
+    if !is_admitted {
+        return Err(Unbegun::Unserved(FailureKind::MaxConnections));
+    }
+    let asked = session.first.len();
+    let connected = session.ask(&MANNER).await;
+    let connected = connected.map_err(Unbegun::Unserved)?;
+    if connected.answer() != reply::NO_ENCRYPTION {
+        return Ok(Some(connected));
+    }
+    if session.first.len() > asked {
+        return Err(Unbegun::Refused(StartupError::BytesAfterRequest));
+    }
+    session.first.clear();
+    session.say(reply::NO_ENCRYPTION).await.map_err(gone)?;
+    session.keep(connected);
+    session.expect_until(time::now().after(default::POSTGRES_STARTUP_TIMEOUT));
+    Ok(None)
 }
 
 fn gone(stop: Stop) -> Unbegun {

@@ -19,7 +19,7 @@ const HEAD_BYTES: usize = 8;
 /// Cancel keys have 4 bytes in protocol 3.0 and up to 256 in 3.2; before them a process id.
 const CANCEL_BYTES: std::ops::RangeInclusive<usize> = 16..=12 + 256;
 /// The first byte of a TLS record that carries a handshake.
-const TLS_HANDSHAKE: u8 = 0x16;
+pub const TLS_HANDSHAKE: u8 = 0x16;
 
 /// One packet a client may begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,9 @@ pub enum StartupError {
     /// The same request for encryption came twice.
     #[error("encryption was asked for twice")]
     Repeated,
+    /// The listener takes clients under TLS only.
+    #[error("this listener takes connections under TLS only: set sslmode=require or higher")]
+    TlsRequired,
     /// Bytes in clear behind a request for encryption: somebody put them there (CVE-2021-23214).
     #[error("unencrypted data after a request for encryption")]
     BytesAfterRequest,
@@ -77,7 +80,7 @@ impl StartupError {
         match self {
             StartupError::DirectTls => None,
             StartupError::BadProtocol { .. } => Some("0A000"),
-            StartupError::NoUser => Some("28000"),
+            StartupError::NoUser | StartupError::TlsRequired => Some("28000"),
             _ => Some("08P01"),
         }
     }
@@ -91,6 +94,11 @@ pub struct Opening {
 }
 
 impl Opening {
+    /// TLS has begun without having been asked for: it cannot be asked for any more.
+    pub fn secured(&mut self) {
+        (self.has_asked_tls, self.has_asked_gss) = (true, true);
+    }
+
     /// The packet `bytes` begin with; `None` while it is not complete.
     ///
     /// # Errors

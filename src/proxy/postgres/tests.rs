@@ -43,7 +43,7 @@ async fn answer_to(mut client: TcpStream, bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn encryption_is_declined_and_the_startup_packet_passes_unchanged() {
+async fn an_endpoint_declines_encryption_and_gets_the_startup_packet_unchanged() {
     let (listener, primary) = endpoint().await;
     let mut scene = Scene::postgres(&[primary]);
     scene.probe(0, Some((Role::Primary, 1)));
@@ -52,15 +52,19 @@ async fn encryption_is_declined_and_the_startup_packet_passes_unchanged() {
         settings(Duration::ZERO),
         true,
         async |mut client| {
-            for request in [GSS_REQUEST, TLS_REQUEST] {
-                // In two pieces, as a slow network may bring it.
-                client.write_all(&request[..5]).await.unwrap();
-                tokio::task::yield_now().await;
-                client.write_all(&request[5..]).await.unwrap();
-                assert_eq!(client.read_u8().await.unwrap(), b'N');
-            }
-            client.write_all(STARTUP).await.unwrap();
+            // In two pieces, as a slow network may bring it.
+            client.write_all(&GSS_REQUEST[..5]).await.unwrap();
+            tokio::task::yield_now().await;
+            client.write_all(&GSS_REQUEST[5..]).await.unwrap();
+            assert_eq!(client.read_u8().await.unwrap(), b'N');
+            client.write_all(&TLS_REQUEST).await.unwrap();
             let (mut upstream, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 8];
+            upstream.read_exact(&mut asked).await.unwrap();
+            assert_eq!(asked, TLS_REQUEST);
+            upstream.write_all(b"N").await.unwrap();
+            assert_eq!(client.read_u8().await.unwrap(), b'N');
+            client.write_all(STARTUP).await.unwrap();
             let mut got = vec![0; STARTUP.len()];
             upstream.read_exact(&mut got).await.unwrap();
             assert_eq!(got, STARTUP);
@@ -70,7 +74,8 @@ async fn encryption_is_declined_and_the_startup_packet_passes_unchanged() {
     )
     .await;
     assert_eq!((end.reason, end.sent), (None, 3));
-    assert_eq!(end.received, STARTUP.len() as u64);
+    assert_eq!(end.received, 8 + STARTUP.len() as u64);
+    assert_eq!(end.attempts, 1);
 }
 
 #[tokio::test]

@@ -14,6 +14,11 @@ pub async fn begin(
     mut session: Session<'_>,
     is_admitted: bool,
 ) -> Result<Box<Running<'_>>, SessionEnd> {
+    if let Some(acceptor) = session.acceptor()
+        && let Err(failure) = session.secure(&acceptor).await
+    {
+        return Err(session.ended(failure));
+    }
     let connected = if is_admitted {
         session.connect(&MANNER, false).await
     } else {

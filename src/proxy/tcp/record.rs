@@ -49,6 +49,7 @@ pub fn record(
             reason: end.reason,
             role: end.role,
             epoch: end.epoch,
+            subject: end.subject,
         });
     }
 }

@@ -14,16 +14,17 @@ use tokio::net::TcpStream;
 use crate::base::time::{self, Time};
 use crate::config::default;
 use crate::config::listener::SessionListener;
-use crate::io::net::dial::{self, DialOptions, dial};
-use crate::io::net::relay::{self, Relay, Side};
+use crate::io::net::dial;
+use crate::io::net::relay::{Relay, Side};
+use crate::io::net::stream::Stream;
 use crate::model::failure::FailureKind;
 use crate::model::name::Name;
 use crate::model::role::{Epoch, Role};
 use crate::proxy::alarm::{Alarm, Rung};
-use crate::proxy::explain;
 use crate::proxy::hold::{Hold, Unreachable, Waiting, wait_pick};
 use crate::proxy::tcp::conduct::Conduct;
 use crate::proxy::tcp::running::{Goodbye, Ground, Running};
+use crate::proxy::tcp::secure::{SessionTls, reach};
 use crate::proxy::tcp::trial::{Manner, Ruling, Trial};
 use crate::proxy::wire::{self, Stop};
 use crate::proxy::worker::{LocalUpstream, Worker};
@@ -51,24 +52,29 @@ pub struct Asked<'a> {
 /// A client that has no endpoint yet.
 #[derive(Debug)]
 pub struct Session<'a> {
-    client: TcpStream,
+    pub(super) client: Stream,
+    pub(super) tls: SessionTls,
     /// What the client sent that no endpoint has acted on.
     pub first: Vec<u8>,
     /// Something of it may have been done: the client is told nothing, and cut.
-    is_cut: bool,
-    alarm: Alarm,
-    asked: Asked<'a>,
+    pub(super) is_cut: bool,
+    pub(super) alarm: Alarm,
+    pub(super) asked: Asked<'a>,
+    /// An endpoint that was connected for a question and serves the first pick.
+    spare: Option<Connected>,
     /// Which endpoint was tried in vain, and why it was: for people.
-    unserved: Option<Box<str>>,
-    end: SessionEnd,
+    pub(super) unserved: Option<Box<str>>,
+    pub(super) end: SessionEnd,
 }
 
 /// An endpoint that is connected, and has got so many of the client's first bytes.
 #[derive(Debug)]
 pub struct Connected {
     lease: Lease,
-    stream: TcpStream,
+    stream: Stream,
     sent: usize,
+    /// What it has said, which the client has not got yet.
+    answer: Box<[u8]>,
 }
 
 /// What a session has done, for counts and the access log.
@@ -90,6 +96,8 @@ pub struct SessionEnd {
     pub held: Option<Duration>,
     /// To make the connection.
     pub connect: Option<Duration>,
+    /// Of the certificate the client has shown.
+    pub subject: Option<Box<str>>,
     /// Endpoints tried.
     pub attempts: u8,
     /// Why it ended, when it did not end well.
@@ -128,15 +136,24 @@ pub async fn begin<'a>(
     }
 }
 
+impl Connected {
+    /// What the endpoint has said in its trial.
+    pub fn answer(&self) -> &[u8] {
+        &self.answer
+    }
+}
+
 impl<'a> Session<'a> {
     /// A session that has just been accepted.
     pub fn new(client: TcpStream, asked: Asked<'a>) -> Session<'a> {
         Session {
-            client,
+            client: client.into(),
+            tls: SessionTls::default(),
             first: Vec::new(),
             is_cut: false,
             alarm: asked.worker.alarms.register(),
             asked,
+            spare: None,
             unserved: None,
             end: SessionEnd::default(),
         }
@@ -153,6 +170,26 @@ impl<'a> Session<'a> {
         &mut self,
         manner: &Manner,
         is_gone_at_eof: bool,
+    ) -> Result<Connected, FailureKind> {
+        self.connect_for(manner, is_gone_at_eof, Duration::ZERO)
+            .await
+    }
+
+    /// The same, and waits at least a connect time-out for the endpoint's first answer, also where
+    /// the listener does not hold.
+    ///
+    /// # Errors
+    /// As [`Session::connect`].
+    pub async fn ask(&mut self, manner: &Manner) -> Result<Connected, FailureKind> {
+        let patience = self.connect_timeout();
+        self.connect_for(manner, true, patience).await
+    }
+
+    async fn connect_for(
+        &mut self,
+        manner: &Manner,
+        is_gone_at_eof: bool,
+        patience: Duration,
     ) -> Result<Connected, FailureKind> {
         let hold = Hold {
             worker: self.asked.worker,
@@ -173,13 +210,25 @@ impl<'a> Session<'a> {
                 is_gone_at_eof,
                 alarm: &self.alarm,
             };
-            let lease = match wait_pick(&hold, client, &mut unreachable, &mut held).await {
-                Ok(lease) => lease,
-                Err(failure) => break Err(failure),
+            let dialled = match self.spare.take() {
+                Some(spare) if !spare.lease.incarnation().is_retired() => {
+                    self.alarm.follow(spare.lease.incarnation());
+                    self.alarm.set_idle(false);
+                    Ok(spare)
+                }
+                _ => match wait_pick(&hold, client, &mut unreachable, &mut held).await {
+                    Ok(lease) => self.dial(lease).await,
+                    Err(failure) => break Err(failure),
+                },
             };
-            let connected = match self.dial(lease).await {
-                Ok(connected) if hold.until == Time::ZERO => break Ok(connected),
-                Ok(connected) => self.try_out(connected, manner, hold.until).await,
+            let connected = match dialled {
+                Ok(connected) if hold.until == Time::ZERO && patience.is_zero() => {
+                    break Ok(connected);
+                }
+                Ok(connected) => {
+                    let until = hold.until.max(time::now().after(patience));
+                    self.try_out(connected, manner, until).await
+                }
                 Err(unfit) => Err(unfit),
             };
             match connected {
@@ -208,7 +257,7 @@ impl<'a> Session<'a> {
         alarm.follow(lease.incarnation());
         let began_at = time::now();
         let timeout = lease.snapshot().config.connect_timeout;
-        let dialling = dial(lease.socket(), timeout, DialOptions::DATABASE);
+        let dialling = reach(&lease, timeout, self.tls.connector.as_ref());
         let dialled = tokio::select! {
             biased;
             rung = alarm.rung() => return Err(match rung {
@@ -228,11 +277,11 @@ impl<'a> Session<'a> {
                 self.end.connect = Some(latency);
                 alarm.set_idle(false);
                 self.alarm = alarm;
-                let sent = 0;
                 Ok(Connected {
                     lease,
                     stream,
-                    sent,
+                    sent: 0,
+                    answer: Box::default(),
                 })
             }
             Err(error) => {
@@ -262,8 +311,8 @@ impl<'a> Session<'a> {
             manner,
         };
         let unfit = match trial.ruling().await {
-            Ruling::Kept { sent } => {
-                connected.sent = sent;
+            Ruling::Kept { sent, answer } => {
+                (connected.sent, connected.answer) = (sent, answer);
                 return Ok(connected);
             }
             Ruling::Lost => Unfit::Lost,
@@ -279,7 +328,7 @@ impl<'a> Session<'a> {
                 Unfit::Over(failure)
             }
         };
-        relay::reset(&connected.stream);
+        connected.stream.reset();
         // The other one follows this endpoint.
         self.alarm = self.asked.worker.alarms.register();
         Err(unfit)
@@ -318,14 +367,20 @@ impl<'a> Session<'a> {
             lease,
             stream,
             sent,
+            answer,
         } = connected;
         let stock = Rc::clone(&self.asked.worker.relays);
         let unsent = self.first.get(sent..).unwrap_or_default().into();
         self.end.received += sent as u64;
         if let Some(conduct) = &mut conduct {
-            conduct.see(Side::Client, &self.first);
+            if !self.first.is_empty() {
+                conduct.see(Side::Client, &self.first);
+            }
+            if !answer.is_empty() {
+                conduct.see(Side::Upstream, &answer);
+            }
         }
-        let relay = Relay::new(self.client, stream, unsent, stock);
+        let relay = Relay::new(self.client, stream, unsent, stock).with_answer(answer);
         let on = Ground {
             worker: self.asked.worker,
             upstream: self.asked.upstream,
@@ -342,80 +397,6 @@ impl<'a> Session<'a> {
             self.end,
             goodbye,
         ))
-    }
-
-    /// Says `last` to the client and closes the connection so that it can be read: what the client
-    /// still sends is read away for a moment, because unread bytes would turn the close into a
-    /// reset. A client that was cut gets a reset.
-    pub async fn refuse(mut self, failure: FailureKind, last: &[u8]) -> SessionEnd {
-        if failure != FailureKind::ClientGone && !self.is_cut {
-            self.alarm = self.asked.worker.alarms.register();
-            self.alarm
-                .set_deadline(self.asked.worker.recently().after(default::LINGER_TIMEOUT));
-            if wire::send(&mut self.client, &self.alarm, [last, &[], &[]])
-                .await
-                .is_ok()
-            {
-                self.end.sent += last.len() as u64;
-                self.linger().await;
-            }
-        }
-        self.ended(failure)
-    }
-
-    async fn linger(&mut self) {
-        rustix::net::shutdown(&self.client, rustix::net::Shutdown::Write).unwrap_or_default();
-        let mut read = 0;
-        while read < default::LINGER_BYTES_MAX {
-            match wire::receive(&mut self.client, &self.alarm, &self.asked.worker.buffers).await {
-                Ok(received) if !received.is_empty() => read += received.bytes().len(),
-                _ => return,
-            }
-        }
-    }
-
-    /// Ends it without a word.
-    pub fn ended(mut self, failure: FailureKind) -> SessionEnd {
-        if self.is_cut {
-            relay::reset(&self.client);
-        }
-        self.end.received += self.first.len() as u64;
-        self.end.reason = Some(failure);
-        self.end
-    }
-
-    /// Ends it as it should.
-    pub fn done(mut self) -> SessionEnd {
-        self.end.received += self.first.len() as u64;
-        self.end
-    }
-
-    /// Why there is no endpoint, in words for a person.
-    pub fn why_none(&self, failure: FailureKind) -> String {
-        let upstream = &self.asked.upstream.cell.name;
-        match failure {
-            FailureKind::Draining => "this proxy is shutting down".to_owned(),
-            FailureKind::HoldOverflow => {
-                format!("too many clients wait for an endpoint of \"{upstream}\"")
-            }
-            FailureKind::UpstreamHoldOverflow => {
-                format!("too many clients of all listeners wait for an endpoint of \"{upstream}\"")
-            }
-            FailureKind::HoldMemory => {
-                format!("clients that wait for an endpoint of \"{upstream}\" take too much memory")
-            }
-            FailureKind::UpstreamRemoved => {
-                format!("\"{upstream}\" was removed from the configuration")
-            }
-            FailureKind::MaxConnections => "too many clients".to_owned(),
-            _ => explain::why_none(
-                &self.asked.upstream.snapshot(),
-                self.asked.settings.role,
-                self.end.held,
-                time::now(),
-                self.unserved.as_deref(),
-            ),
-        }
     }
 
     /// Reads more of the client into [`Session::first`]; false at the end of what it sends.
@@ -436,6 +417,15 @@ impl<'a> Session<'a> {
     pub async fn say(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         self.end.sent += bytes.len() as u64;
         wire::send(&mut self.client, &self.alarm, [bytes, &[], &[]]).await
+    }
+
+    /// Keeps an endpoint that has answered what it was asked, for the session to come.
+    pub fn keep(&mut self, mut connected: Connected) {
+        self.end.received += connected.sent as u64;
+        (connected.sent, connected.answer) = (0, Box::default());
+        self.spare = Some(connected);
+        // The other one rings when this endpoint is retired: then another is picked.
+        self.alarm = self.asked.worker.alarms.register();
     }
 
     /// Until when the client may take to begin. It is idle until then: a drain ends it.

@@ -11,9 +11,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::config::default;
+use crate::io::net::stream::Stream;
 use crate::model::failure::FailureKind;
 use crate::proxy::alarm::{Alarm, Rung};
 use crate::upstream::endpoint::{Incarnation, Phase, RetireReason};
@@ -57,7 +57,8 @@ pub const OPAQUE: Manner = Manner {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ruling {
     /// The session runs on this endpoint. So many of the first bytes have been sent.
-    Kept { sent: usize },
+    /// The answer is what it has said: read, and not passed on.
+    Kept { sent: usize, answer: Box<[u8]> },
     /// The endpoint does not serve it now, and nothing was done: another may.
     Unserved(String),
     /// The endpoint has lost its role, and nothing was done.
@@ -72,9 +73,9 @@ pub enum Ruling {
 #[derive(Debug)]
 pub struct Trial<'a> {
     /// Who connected to us.
-    pub client: &'a mut TcpStream,
+    pub client: &'a mut Stream,
     /// The endpoint.
-    pub upstream: &'a mut TcpStream,
+    pub upstream: &'a mut Stream,
     /// What the client has sent; grows.
     pub first: &'a mut Vec<u8>,
     /// Follows `incarnation`. Its deadline ends the trial, not the session.
@@ -116,15 +117,21 @@ impl Trial<'_> {
                 }
                 continue;
             }
+            // Under TLS what was taken may still be on its way to the socket.
+            match Pin::new(&mut *self.upstream).poll_flush(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(self.broken(*sent, &error)),
+                Poll::Pending => break,
+            }
             if self.resend() == Resend::Never {
-                return Poll::Ready(Ruling::Kept { sent: *sent });
+                return Poll::Ready(kept(*sent));
             }
             let mut room = [MaybeUninit::uninit(); FIRST_READ_BYTES];
             let mut more = ReadBuf::uninit(&mut room);
             match Pin::new(&mut *self.client).poll_read(cx, &mut more) {
                 // It says that it is done; the relay reads that once more and passes it on.
                 Poll::Ready(Ok(())) if more.filled().is_empty() => {
-                    return Poll::Ready(Ruling::Kept { sent: *sent });
+                    return Poll::Ready(kept(*sent));
                 }
                 Poll::Ready(Ok(())) => self.first.extend_from_slice(more.filled()),
                 Poll::Ready(Err(_)) => return Poll::Ready(Ruling::Over(FailureKind::ClientGone)),
@@ -132,26 +139,32 @@ impl Trial<'_> {
             }
         }
         self.alarm.poll_rung(cx).map(|rung| match rung {
-            Rung::Deadline => Ruling::Kept { sent: *sent },
+            Rung::Deadline => kept(*sent),
             Rung::Drain => self.over(*sent, FailureKind::Draining),
             Rung::Retired(reason) => self.retired(*sent, reason),
         })
     }
 
-    /// Looks at the endpoint's first bytes and leaves them where they are.
+    /// Reads the endpoint's first bytes: what decides, and what the relay begins with.
     fn poll_answer(&mut self, sent: usize, cx: &mut Context<'_>) -> Poll<Ruling> {
         let mut room = [MaybeUninit::uninit(); ANSWER_BYTES];
         let mut answer = ReadBuf::uninit(&mut room);
-        self.upstream.poll_peek(cx, &mut answer).map(|peeked| {
-            let kept = Ruling::Kept { sent };
-            match peeked {
-                Ok(0) if self.is_undone(sent) => {
-                    Ruling::Unserved("it closed the connection".to_owned())
+        let read = Pin::new(&mut *self.upstream).poll_read(cx, &mut answer);
+        read.map(|read| match read {
+            Err(error) => self.broken(sent, &error),
+            Ok(()) if answer.filled().is_empty() && self.is_undone(sent) => {
+                Ruling::Unserved("it closed the connection".to_owned())
+            }
+            // Its end is read once more, by the relay.
+            Ok(()) => {
+                let kept = Ruling::Kept {
+                    sent,
+                    answer: answer.filled().into(),
+                };
+                if self.resend() == Resend::Never {
+                    return kept;
                 }
-                Ok(0) => kept,
-                Ok(_) if self.resend() == Resend::Never => kept,
-                Ok(_) => (self.manner.refusal)(answer.filled()).map_or(kept, Ruling::Unserved),
-                Err(error) => self.broken(sent, &error),
+                (self.manner.refusal)(answer.filled()).map_or(kept, Ruling::Unserved)
             }
         })
     }
@@ -191,5 +204,13 @@ impl Trial<'_> {
             return Resend::Never;
         }
         (self.manner.resend)(self.first)
+    }
+}
+
+/// It is kept without having said anything.
+fn kept(sent: usize) -> Ruling {
+    Ruling::Kept {
+        sent,
+        answer: Box::default(),
     }
 }

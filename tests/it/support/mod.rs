@@ -1,6 +1,7 @@
 //! What the tests stand on: real servers as children, free ports, waiting for conditions.
 #![allow(dead_code, reason = "not every convenience has a user in every change")]
 
+pub(crate) mod authority;
 pub(crate) mod etcd;
 pub(crate) mod eventually;
 pub(crate) mod origin;

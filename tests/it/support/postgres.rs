@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, geteuid};
 use tempfile::TempDir;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
+use super::authority::Pair;
 use super::ports::Port;
 use super::process::{Process, program};
 use super::{LONG, eventually};
@@ -165,6 +166,28 @@ impl PostgresServer {
     /// The same, or `None` when it does not work.
     pub(crate) async fn try_sql(&self, sql: &str) -> Option<Option<String>> {
         sql_at(self.address(), sql).await.ok()
+    }
+
+    /// Has it offer TLS with this certificate from now on.
+    pub(crate) async fn speak_tls(&self, pair: &Pair) {
+        for (from, name) in [(&pair.cert, "server.crt"), (&pair.key, "server.key")] {
+            let path = self.data().join(name);
+            std::fs::copy(from, &path).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            if let Some((uid, gid)) = owner() {
+                chown(&path, Some(uid), Some(gid)).unwrap();
+            }
+        }
+        self.sql("ALTER SYSTEM SET ssl = on").await;
+        let loaded = "SELECT pg_conf_load_time()";
+        let before = self.sql(loaded).await;
+        self.sql("SELECT pg_reload_conf()").await;
+        eventually("PostgreSQL to offer TLS", LONG, async || {
+            let is_loaded = self.try_sql(loaded).await? != before;
+            let is_on = self.try_sql("SHOW ssl").await? == Some("on".to_owned());
+            (is_loaded && is_on).then_some(())
+        })
+        .await;
     }
 
     /// Makes a standby primary (`pg_ctl promote`) and waits until it is.

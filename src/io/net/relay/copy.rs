@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::{Direction, Failed, Moved, Stock, Unsent, Watching};
+use crate::io::net::stream::Stream;
 
 /// Reads once and writes what was read; what is not taken at once becomes the remainder.
 ///
@@ -15,8 +15,8 @@ use super::{Direction, Failed, Moved, Stock, Unsent, Watching};
 /// socket is empty, so a message costs one read, not a second one that fails with `EAGAIN`.
 pub(super) fn poll_copy(
     direction: &mut Direction,
-    source: &mut TcpStream,
-    sink: &mut TcpStream,
+    source: &mut Stream,
+    sink: &mut Stream,
     stock: &Stock,
     watch: Watching<'_>,
     cx: &mut Context<'_>,
@@ -47,7 +47,7 @@ pub(super) fn poll_copy(
 
 /// Writes `bytes` from `sent` on, until all are written.
 pub(super) fn poll_write(
-    sink: &mut TcpStream,
+    sink: &mut Stream,
     bytes: &[u8],
     sent: &mut usize,
     moved: &mut u64,

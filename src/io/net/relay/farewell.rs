@@ -5,16 +5,16 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Stock, Unsent, copy, splice};
 use crate::config::default;
+use crate::io::net::stream::Stream;
 
 /// A client whose upstream side is gone. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Farewell {
-    client: TcpStream,
+    client: Stream,
     unsent: Unsent,
     last: Vec<u8>,
     last_sent: usize,
@@ -26,7 +26,7 @@ pub struct Farewell {
 }
 
 impl Farewell {
-    pub(super) fn new(client: TcpStream, unsent: Unsent, stock: Rc<Stock>) -> Farewell {
+    pub(super) fn new(client: Stream, unsent: Unsent, stock: Rc<Stock>) -> Farewell {
         Farewell {
             client,
             unsent,
@@ -64,18 +64,24 @@ impl Farewell {
             }
         };
         self.sent = sent;
-        if ready!(flushed).is_err() || self.last.is_empty() {
+        if ready!(flushed).is_err() {
             return Poll::Ready(());
         }
         self.unsent = Unsent::Nothing;
+        if self.last.is_empty() {
+            // Under TLS an end without a goodbye is a break, and that is what this is.
+            return Pin::new(&mut self.client).poll_flush(cx).map(drop);
+        }
         let (last, until) = (&self.last, &mut self.last_sent);
         let said = copy::poll_write(&mut self.client, last, until, &mut self.sent, cx);
         if ready!(said).is_err() {
             return Poll::Ready(());
         }
         if !self.has_shut {
+            if ready!(Pin::new(&mut self.client).poll_shutdown(cx)).is_err() {
+                return Poll::Ready(());
+            }
             self.has_shut = true;
-            rustix::net::shutdown(&self.client, rustix::net::Shutdown::Write).unwrap_or_default();
         }
         while self.read < default::LINGER_BYTES_MAX {
             let mut shared = self.stock.buffer();

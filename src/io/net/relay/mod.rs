@@ -18,10 +18,12 @@ mod splice;
 mod stock;
 mod watch;
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::{io, mem};
 
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 pub use farewell::Farewell;
@@ -29,6 +31,8 @@ pub use stock::Stock;
 pub use watch::Watch;
 
 use stock::Pipe;
+
+use crate::io::net::stream::Stream;
 
 /// Reads of at least this many bytes hint at bulk.
 const BULK_READ_BYTES: usize = 16 * 1024;
@@ -79,8 +83,8 @@ pub type Watching<'a> = Option<&'a mut (dyn Watch + 'static)>;
 /// Two connections that are relayed. Poll it with [`Relay::poll_end`]; drop it to close both.
 #[derive(Debug)]
 pub struct Relay {
-    client: TcpStream,
-    upstream: TcpStream,
+    client: Stream,
+    upstream: Stream,
     stock: Rc<Stock>,
     to_upstream: Direction,
     to_client: Direction,
@@ -91,20 +95,26 @@ pub struct Relay {
 impl Relay {
     /// A relay that begins with `first`: bytes of the client that were read already.
     pub fn new(
-        client: TcpStream,
-        upstream: TcpStream,
+        client: impl Into<Stream>,
+        upstream: impl Into<Stream>,
         first: Box<[u8]>,
         stock: Rc<Stock>,
     ) -> Relay {
         Relay {
-            client,
-            upstream,
+            client: client.into(),
+            upstream: upstream.into(),
             stock,
             to_upstream: Direction::new(Side::Client, first),
             to_client: Direction::new(Side::Upstream, Box::default()),
             first_closed: None,
             is_frozen: false,
         }
+    }
+
+    /// Bytes of the upstream side that were read already, for the client.
+    pub fn with_answer(mut self, first: Box<[u8]>) -> Relay {
+        self.to_client = Direction::new(Side::Upstream, first);
+        self
     }
 
     /// While frozen, nothing is read from the client and nothing is sent to the upstream side. What
@@ -199,22 +209,22 @@ impl Relay {
     /// Makes the coming drop cut both connections: their ends see a reset, and nothing that is
     /// buffered is sent.
     pub fn cut(&self) {
-        reset(&self.client);
-        reset(&self.upstream);
+        self.client.reset();
+        self.upstream.reset();
     }
 
     /// Cuts the upstream side, so that nothing that is buffered is sent to it, and leaves the
     /// client's with what was read for it and not sent yet.
     pub fn part(self) -> Farewell {
-        reset(&self.upstream);
+        self.upstream.reset();
         Farewell::new(self.client, self.to_client.unsent, self.stock)
     }
 
     fn end_broken(&self, side: Side, is_truncated: bool) -> RelayEnd {
         if is_truncated {
             match side {
-                Side::Client => reset(&self.upstream),
-                Side::Upstream => reset(&self.client),
+                Side::Client => self.upstream.reset(),
+                Side::Upstream => self.client.reset(),
             }
         }
         self.end(Reason::Reset(side))
@@ -242,6 +252,8 @@ struct Direction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
+    /// The source said that it is done; that is being passed on.
+    Closing,
     /// The source said that it is done, and that was passed on.
     Closed,
     /// Nothing can be written to the far side any more.
@@ -297,37 +309,38 @@ impl Direction {
 
     fn advance(
         &mut self,
-        source: &mut TcpStream,
-        sink: &mut TcpStream,
+        source: &mut Stream,
+        sink: &mut Stream,
         stock: &Stock,
         watch: Watching<'_>,
         cx: &mut Context<'_>,
     ) -> Progress {
-        if self.state != State::Open {
-            return Progress::Over;
-        }
-        match self.poll_move(source, sink, stock, watch, cx) {
-            Poll::Pending => Progress::Waiting,
-            Poll::Ready(Ok(())) => {
-                self.state = State::Closed;
-                // A sink that is gone needs no goodbye; its own direction finds out.
-                rustix::net::shutdown(&*sink, rustix::net::Shutdown::Write).unwrap_or_default();
-                Progress::Over
-            }
-            Poll::Ready(Err(Failed::Source)) => Progress::SourceBroke,
-            Poll::Ready(Err(Failed::Sink)) => {
-                self.state = State::Broken;
-                self.unsent = Unsent::Nothing;
-                Progress::Over
+        if self.state == State::Open {
+            match self.poll_move(source, sink, stock, watch, cx) {
+                Poll::Pending => return Progress::Waiting,
+                Poll::Ready(Ok(())) => self.state = State::Closing,
+                Poll::Ready(Err(Failed::Source)) => return Progress::SourceBroke,
+                Poll::Ready(Err(Failed::Sink)) => {
+                    self.state = State::Broken;
+                    self.unsent = Unsent::Nothing;
+                }
             }
         }
+        if self.state == State::Closing {
+            // A sink that is gone needs no goodbye; its own direction finds out.
+            if Pin::new(sink).poll_shutdown(cx).is_pending() {
+                return Progress::Waiting;
+            }
+            self.state = State::Closed;
+        }
+        Progress::Over
     }
 
     /// Moves bytes until one side has to be waited for; ready at the source's end.
     fn poll_move(
         &mut self,
-        source: &mut TcpStream,
-        sink: &mut TcpStream,
+        source: &mut Stream,
+        sink: &mut Stream,
         stock: &Stock,
         mut watch: Watching<'_>,
         cx: &mut Context<'_>,
@@ -339,8 +352,9 @@ impl Direction {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let moved = match self.unseen(watch.as_deref()) {
-                Some(most) => {
+            let unseen = self.unseen(watch.as_deref());
+            let moved = match (unseen, source.plain(), sink.plain()) {
+                (Some(most), Some(source), Some(_)) => {
                     let filled = splice::poll_fill(self, source, stock, most, cx);
                     if let (Some(watch), Poll::Ready(Ok(Moved::Bytes(bytes)))) =
                         (&mut watch, &filled)
@@ -349,7 +363,7 @@ impl Direction {
                     }
                     ready!(filled)
                 }
-                None => {
+                _ => {
                     let watch = watch.as_deref_mut();
                     ready!(copy::poll_copy(self, source, sink, stock, watch, cx))
                 }
@@ -376,12 +390,13 @@ impl Direction {
     /// Writes what is left of the last read.
     fn poll_flush(
         &mut self,
-        sink: &mut TcpStream,
+        sink: &mut Stream,
         stock: &Stock,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut self.unsent {
-            Unsent::Nothing => return Poll::Ready(Ok(())),
+            // Under TLS what was taken may still be on its way to the socket.
+            Unsent::Nothing => return Pin::new(sink).poll_flush(cx),
             Unsent::Bytes { bytes, sent } => {
                 ready!(copy::poll_write(sink, bytes, sent, &mut self.moved, cx))?;
             }
@@ -392,7 +407,7 @@ impl Direction {
         if let Unsent::Piped { pipe, .. } = mem::replace(&mut self.unsent, Unsent::Nothing) {
             stock.give_back(pipe);
         }
-        Poll::Ready(Ok(()))
+        Pin::new(sink).poll_flush(cx)
     }
 
     fn note_read(&mut self, bytes: usize) {

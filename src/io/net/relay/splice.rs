@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 
 use super::stock::Pipe;
 use super::{Direction, Failed, Moved, Stock, Unsent};
+use crate::io::net::stream::Stream;
 
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
@@ -67,10 +68,13 @@ pub(super) fn poll_fill(
 pub(super) fn poll_drain(
     pipe: &Pipe,
     left: &mut usize,
-    sink: &TcpStream,
+    sink: &Stream,
     moved: &mut u64,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
+    let Some(sink) = sink.plain() else {
+        return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+    };
     while *left > 0 {
         ready!(sink.poll_write_ready(cx))?;
         let sent = sink.try_io(Interest::WRITABLE, || {

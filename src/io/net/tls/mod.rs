@@ -1,0 +1,123 @@
+//! TLS over TCP, both ways: the only place that knows rustls. TLS 1.2 and 1.3 with aws-lc-rs.
+//!
+//! Files are opened once, when a configuration is put in force; a later handshake reads none.
+
+mod acceptor;
+mod connector;
+mod files;
+mod subject;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rustls::crypto::CryptoProvider;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+pub use acceptor::Acceptor;
+pub use connector::Connector;
+
+/// What is spoken under TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// Postgres: it is asked for in clear first, and has a name in ALPN.
+    Postgres,
+    /// Anything that begins with the handshake and needs no name.
+    Other,
+}
+
+impl Speaks {
+    /// Its names in ALPN (PostgreSQL documentation, "SSL Session Encryption").
+    fn names(self) -> Vec<Vec<u8>> {
+        match self {
+            Speaks::Postgres => vec![b"postgresql".to_vec()],
+            Speaks::Other => Vec::new(),
+        }
+    }
+}
+
+/// A file of certificates or keys that cannot be used: which, why, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{what}; {help}", path.as_deref().map(in_front).unwrap_or_default())]
+pub struct TlsError {
+    path: Option<PathBuf>,
+    what: String,
+    help: &'static str,
+}
+
+fn in_front(path: &Path) -> String {
+    format!("{}: ", path.display())
+}
+
+impl TlsError {
+    fn of(path: &Path, what: impl fmt::Display, help: &'static str) -> TlsError {
+        TlsError {
+            path: Some(path.to_owned()),
+            what: what.to_string(),
+            help,
+        }
+    }
+}
+
+/// The one provider of ciphers there is.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// A connection whose handshake is done. Reading it to an end without the other side's goodbye
+/// (`close_notify`) is an error: somebody may have cut it short.
+#[derive(Debug)]
+pub struct Encrypted(tokio_rustls::TlsStream<TcpStream>);
+
+impl Encrypted {
+    /// The connection below.
+    pub fn socket(&self) -> &TcpStream {
+        self.0.get_ref().0
+    }
+
+    /// Whether both sides agreed by ALPN on what is spoken.
+    pub fn is_agreed(&self) -> bool {
+        self.0.get_ref().1.alpn_protocol().is_some()
+    }
+
+    /// The subject of the certificate the other side has shown and proven, for people.
+    pub fn subject(&self) -> Option<String> {
+        let shown = self.0.get_ref().1.peer_certificates()?;
+        subject::of(shown.first()?)
+    }
+}
+
+impl AsyncRead for Encrypted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Encrypted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,266 @@
+//! Handshakes between our own two sides, over loopback.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::config::tls::{Certificate, ClientCertificates, Identity, ListenerTls, UpstreamTls};
+use crate::io::net::stream::Stream;
+use crate::model::address::Address;
+
+/// A CA and the files it has made.
+struct Folder {
+    folder: tempfile::TempDir,
+    authority: Issuer<'static, KeyPair>,
+}
+
+impl Folder {
+    fn new() -> Folder {
+        let folder = tempfile::tempdir().unwrap();
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let ca = params.self_signed(&key).unwrap();
+        std::fs::write(folder.path().join("ca.crt"), ca.pem()).unwrap();
+        let authority = Issuer::new(params, key);
+        Folder { folder, authority }
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    fn pair(&self, names: &[&str], common: &str) -> Identity {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name.push(DnType::CommonName, common);
+        let key = KeyPair::generate().unwrap();
+        let made = params.signed_by(&key, &self.authority).unwrap();
+        let (cert, private) = (
+            self.path(&format!("{common}.crt")),
+            self.path(&format!("{common}.key")),
+        );
+        std::fs::write(&cert, made.pem()).unwrap();
+        std::fs::write(&private, key.serialize_pem()).unwrap();
+        Identity { cert, key: private }
+    }
+
+    fn listener(&self, pairs: &[&Identity], client: ClientCertificates) -> ListenerTls {
+        let certificates = pairs.iter().map(|pair| {
+            Arc::new(Certificate {
+                name: "any".into(),
+                cert: pair.cert.clone(),
+                key: pair.key.clone(),
+            })
+        });
+        ListenerTls {
+            certificates: certificates.collect(),
+            client,
+            is_required: false,
+        }
+    }
+
+    fn upstream(&self, name: &str) -> UpstreamTls {
+        UpstreamTls {
+            ca: Some(self.path("ca.crt")),
+            server_name: Some(name.to_owned()),
+            ..UpstreamTls::default()
+        }
+    }
+}
+
+/// Both sides of a handshake.
+async fn shake(
+    acceptor: &Acceptor,
+    connector: &Connector,
+) -> (io::Result<Encrypted>, io::Result<Stream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let socket = listener.local_addr().unwrap();
+    let address: Address = socket.to_string().parse().unwrap();
+    let near = TcpStream::connect(socket);
+    let (near, far) = tokio::join!(near, listener.accept());
+    let (near, (far, _)) = (near.unwrap(), far.unwrap());
+    tokio::join!(acceptor.accept(far), connector.connect(near, &address))
+}
+
+#[tokio::test]
+async fn the_first_certificate_made_for_a_name_is_shown_or_the_first_of_all() {
+    let folder = Folder::new();
+    let pairs = [
+        folder.pair(&["first.test"], "first"),
+        folder.pair(&["second.test"], "second"),
+        folder.pair(&["*.wild.test"], "wild"),
+    ];
+    let all: Vec<_> = pairs.iter().collect();
+    let config = folder.listener(&all, ClientCertificates::None);
+    let acceptor = Acceptor::open(&config, Speaks::Postgres).unwrap();
+    for (name, shown) in [
+        ("first.test", "CN=first"),
+        ("SECOND.test", "CN=second"),
+        ("a.wild.test", "CN=wild"),
+    ] {
+        let connector = Connector::open(&folder.upstream(name), Speaks::Other).unwrap();
+        let (near, far) = shake(&acceptor, &connector).await;
+        let Stream::Tls(far) = far.unwrap() else {
+            panic!("it is encrypted");
+        };
+        assert_eq!(far.subject().as_deref(), Some(shown));
+        assert!(!near.unwrap().is_agreed(), "no name was said");
+    }
+    let mut lax = folder.upstream("other.test");
+    lax.is_verified = false;
+    let connector = Connector::open(&lax, Speaks::Other).unwrap();
+    let Stream::Tls(far) = shake(&acceptor, &connector).await.1.unwrap() else {
+        panic!("it is encrypted");
+    };
+    assert_eq!(far.subject().as_deref(), Some("CN=first"));
+}
+
+#[tokio::test]
+async fn who_is_not_who_it_should_be_is_refused_with_what_to_do() {
+    let (folder, stranger) = (Folder::new(), Folder::new());
+    let pair = folder.pair(&["db.test"], "db");
+    let acceptor = Acceptor::open(
+        &folder.listener(&[&pair], ClientCertificates::None),
+        Speaks::Other,
+    );
+    let acceptor = acceptor.unwrap();
+    for (config, why) in [
+        (folder.upstream("other.test"), "check `server_name`"),
+        (stranger.upstream("db.test"), "check `ca`"),
+    ] {
+        let connector = Connector::open(&config, Speaks::Other).unwrap();
+        let (near, far) = shake(&acceptor, &connector).await;
+        let error = far.unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+        assert!(near.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_client_shows_a_certificate_where_one_is_required_and_may_where_it_is_optional() {
+    let folder = Folder::new();
+    let (server, app) = (
+        folder.pair(&["db.test"], "db"),
+        folder.pair(&["app"], "app"),
+    );
+    let (optional, required) = (
+        ClientCertificates::Optional(folder.path("ca.crt")),
+        ClientCertificates::Required(folder.path("ca.crt")),
+    );
+    for (client, shows, expected) in [
+        (&optional, false, Some(None)),
+        (&optional, true, Some(Some("CN=app"))),
+        (&required, true, Some(Some("CN=app"))),
+        (&required, false, None),
+    ] {
+        let config = folder.listener(&[&server], client.clone());
+        let acceptor = Acceptor::open(&config, Speaks::Other).unwrap();
+        let mut config = folder.upstream("db.test");
+        config.identity = shows.then(|| app.clone());
+        let connector = Connector::open(&config, Speaks::Other).unwrap();
+        let near = shake(&acceptor, &connector).await.0.ok();
+        let subject = near.map(|near| near.subject());
+        assert_eq!(subject, expected.map(|known| known.map(str::to_owned)));
+    }
+}
+
+#[tokio::test]
+async fn a_postgres_server_is_asked_first_and_its_no_is_explained() {
+    let folder = Folder::new();
+    let pair = folder.pair(&["db.test"], "db");
+    let config = folder.listener(&[&pair], ClientCertificates::None);
+    let acceptor = Acceptor::open(&config, Speaks::Postgres).unwrap();
+    let connector = Connector::open(&folder.upstream("db.test"), Speaks::Postgres).unwrap();
+    for (answer, why) in [
+        (b"S", None),
+        (b"N", Some("ssl = on")),
+        (b"?", Some("not that of")),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = listener.local_addr().unwrap();
+        let address: Address = socket.to_string().parse().unwrap();
+        let near = TcpStream::connect(socket).await.unwrap();
+        let server = async {
+            let (mut far, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 8];
+            far.read_exact(&mut asked).await.unwrap();
+            assert_eq!(asked, [0, 0, 0, 8, 4, 210, 22, 47]);
+            far.write_all(answer).await.unwrap();
+            acceptor.accept(far).await
+        };
+        let (server, client) = tokio::join!(server, connector.connect(near, &address));
+        match why {
+            None => assert!(client.is_ok() && server.unwrap().is_agreed()),
+            Some(why) => {
+                let error = client.unwrap_err().to_string();
+                assert!(error.contains(why), "{error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_end_without_a_goodbye_is_an_error() {
+    let folder = Folder::new();
+    let pair = folder.pair(&["db.test"], "db");
+    let config = folder.listener(&[&pair], ClientCertificates::None);
+    let acceptor = Acceptor::open(&config, Speaks::Other).unwrap();
+    let connector = Connector::open(&folder.upstream("db.test"), Speaks::Other).unwrap();
+    for says_goodbye in [true, false] {
+        let (near, far) = shake(&acceptor, &connector).await;
+        let (mut near, mut far) = (near.unwrap(), far.unwrap());
+        near.write_all(b"half").await.unwrap();
+        near.flush().await.unwrap();
+        if says_goodbye {
+            near.shutdown().await.unwrap();
+        }
+        drop(near);
+        let mut got = Vec::new();
+        assert_eq!(far.read_to_end(&mut got).await.is_ok(), says_goodbye);
+        assert_eq!(got, b"half");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_named_with_what_to_do() {
+    let folder = Folder::new();
+    let (one, other) = (folder.pair(&["a"], "one"), folder.pair(&["a"], "other"));
+    let open = |cert: &Path, key: &Path| {
+        let pair = Identity {
+            cert: cert.to_owned(),
+            key: key.to_owned(),
+        };
+        let config = folder.listener(&[&pair], ClientCertificates::None);
+        Acceptor::open(&config, Speaks::Other)
+            .unwrap_err()
+            .to_string()
+    };
+    for (cert, key, file, what) in [
+        (&one.cert, &other.key, "other.key", "does not belong to"),
+        (&one.key, &one.key, "one.key", "no certificate in it"),
+        (&one.cert, &one.cert, "one.crt", "nothing of that kind"),
+        (&folder.path("none"), &one.key, "none", "cannot be read"),
+    ] {
+        let error = open(cert, key);
+        assert!(error.contains(file) && error.contains(what), "{error}");
+        assert!(error.contains("; "), "{error}");
+    }
+}
+
+#[test]
+fn a_subject_is_read_from_whatever_bytes_without_a_panic() {
+    let folder = Folder::new();
+    let pair = folder.pair(&["a"], "some name");
+    let der = rustls::pki_types::pem::PemObject::from_pem_file(&pair.cert).unwrap();
+    let der: rustls::pki_types::CertificateDer<'_> = der;
+    assert_eq!(subject::of(&der).as_deref(), Some("CN=some name"));
+    for end in 0..der.len() {
+        assert_eq!(subject::of(&der[..end]), None);
+    }
+    assert_eq!(subject::of(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
+}

@@ -1,0 +1,89 @@
+//! The certificates and keys of a configuration, opened before it is put in force.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::config::Config;
+use crate::config::listener::{Listener, Protocol};
+use crate::config::tls::ListenerTls;
+use crate::config::upstream::UpstreamKind;
+use crate::io::net::tls::{Acceptor, Connector, Speaks};
+use crate::model::name::Name;
+
+/// Everything that has TLS.
+#[derive(Debug, Default)]
+pub struct Opened {
+    acceptors: BTreeMap<Name, Acceptor>,
+    connectors: BTreeMap<Name, Connector>,
+}
+
+/// What cannot be opened: all of it.
+#[derive(Debug, thiserror::Error)]
+pub struct OpenError(Vec<String>);
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl Opened {
+    /// Reads every file.
+    ///
+    /// # Errors
+    /// Each listener and upstream whose files cannot be used, and why.
+    pub fn open(config: &Config) -> Result<Opened, OpenError> {
+        let mut opened = Opened::default();
+        let mut problems = Vec::new();
+        for (name, listener) in &config.listeners {
+            let Some((tls, speaks)) = of_listener(listener) else {
+                continue;
+            };
+            match Acceptor::open(tls, speaks) {
+                Ok(acceptor) => drop(opened.acceptors.insert(name.clone(), acceptor)),
+                Err(error) => problems.push(format!("listener {name}: {error}")),
+            }
+        }
+        for (name, upstream) in &config.upstreams {
+            let Some(tls) = &upstream.tls else {
+                continue;
+            };
+            match Connector::open(tls, speaks(upstream.kind)) {
+                Ok(connector) => drop(opened.connectors.insert(name.clone(), connector)),
+                Err(error) => problems.push(format!("upstream {name}: {error}")),
+            }
+        }
+        if problems.is_empty() {
+            Ok(opened)
+        } else {
+            Err(OpenError(problems))
+        }
+    }
+
+    /// Where TLS of this listener ends.
+    pub fn acceptor(&self, listener: &Name) -> Option<Acceptor> {
+        self.acceptors.get(listener).cloned()
+    }
+
+    /// How TLS to this upstream begins.
+    pub fn connector(&self, upstream: &Name) -> Option<Connector> {
+        self.connectors.get(upstream).cloned()
+    }
+}
+
+fn of_listener(listener: &Listener) -> Option<(&ListenerTls, Speaks)> {
+    match &listener.protocol {
+        Protocol::Postgres(session) => Some((session.tls.as_ref()?, Speaks::Postgres)),
+        Protocol::Tcp(session) | Protocol::Redis(session) => {
+            Some((session.tls.as_ref()?, Speaks::Other))
+        }
+        Protocol::Http(_) => None,
+    }
+}
+
+fn speaks(kind: UpstreamKind) -> Speaks {
+    match kind {
+        UpstreamKind::Postgres => Speaks::Postgres,
+        UpstreamKind::Redis | UpstreamKind::Tcp | UpstreamKind::Http => Speaks::Other,
+    }
+}
