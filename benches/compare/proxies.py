@@ -74,14 +74,15 @@ def body(path, size):
 
 
 class Proxy:
-    """One proxy with its ports: `http`, `ping`, `bulk`."""
+    """One proxy with its ports: `http`, `ping`, `bulk`, and those of the databases."""
 
     name = ""
-    ports = ("http", "ping", "bulk")
+    ports = ("http", "ping", "bulk", "postgres", "redis")
 
-    def __init__(self, folder, free_port, origins, echo, bulk):
+    def __init__(self, folder, free_port, origins, echo, bulk, databases):
         self.folder = Path(folder)
         self.origins, self.echo, self.bulk_origin = origins, echo, bulk
+        self.databases = databases
         self.port = {name: free_port() for name in self.ports}
 
     def write(self, name, text):
@@ -95,7 +96,7 @@ class Haproxy(Proxy):
     """Debian's haproxy as a careful administrator would set it up for this work."""
 
     name = "haproxy"
-    ports = ("http", "ping", "bulk", "bulk-splice")
+    ports = (*Proxy.ports, "bulk-splice")
 
     def command(self):
         servers = "\n".join(f"  server o{i} 127.0.0.1:{p}" for i, p in enumerate(self.origins))
@@ -135,6 +136,14 @@ listen bulk-splice
   bind 127.0.0.1:{self.port["bulk-splice"]} backlog 4096
   option splice-response
   server bulk 127.0.0.1:{self.bulk_origin}
+listen postgres
+  mode tcp
+  bind 127.0.0.1:{self.port["postgres"]} backlog 4096
+  server postgres 127.0.0.1:{self.databases.postgres}
+listen redis
+  mode tcp
+  bind 127.0.0.1:{self.port["redis"]} backlog 4096
+  server redis 127.0.0.1:{self.databases.redis}
 """)
         return ["haproxy", "-db", "-q", "-f", config]
 
@@ -175,6 +184,8 @@ stream {{
   proxy_buffer_size 64k;
   server {{ listen 127.0.0.1:{self.port["ping"]} backlog=4096; proxy_pass 127.0.0.1:{self.echo}; }}
   server {{ listen 127.0.0.1:{self.port["bulk"]} backlog=4096; proxy_pass 127.0.0.1:{self.bulk_origin}; }}
+  server {{ listen 127.0.0.1:{self.port["postgres"]} backlog=4096; proxy_pass 127.0.0.1:{self.databases.postgres}; }}
+  server {{ listen 127.0.0.1:{self.port["redis"]} backlog=4096; proxy_pass 127.0.0.1:{self.databases.redis}; }}
 }}
 """)
         return ["nginx", "-p", self.folder, "-c", config]
@@ -233,6 +244,28 @@ upstream = "bulk"
 kind      = "tcp"
 balance   = "round_robin"
 endpoints = [{{ address = "127.0.0.1:{self.bulk_origin}" }}]
+
+[listeners.postgres]
+bind     = ["127.0.0.1:{self.port["postgres"]}"]
+kind     = "postgres"
+upstream = "postgres"
+role     = "primary"
+
+[upstreams.postgres]
+kind      = "postgres"
+endpoints = [{{ address = "127.0.0.1:{self.databases.postgres}" }}]
+health    = {{ postgres = {{ user = "postgres", database = "postgres" }} }}
+
+[listeners.redis]
+bind     = ["127.0.0.1:{self.port["redis"]}"]
+kind     = "redis"
+upstream = "redis"
+role     = "primary"
+
+[upstreams.redis]
+kind      = "redis"
+endpoints = [{{ address = "127.0.0.1:{self.databases.redis}" }}]
+health    = {{ redis = {{}} }}
 """)
         return [self.binary, "run", "-c", config]
 
