@@ -19,6 +19,8 @@ use crate::model::address::Address;
 pub(super) struct Access {
     pub(super) resolver: Arc<Resolver>,
     pub(super) login: Option<Login>,
+    /// They are to be asked over TLS, which this version cannot: a password must not go in clear.
+    pub(super) has_tls: bool,
 }
 
 /// An open connection, logged in.
@@ -34,6 +36,11 @@ impl Link {
     /// # Errors
     /// Why not, for people.
     pub(super) async fn open(address: &Address, access: &Access) -> Result<Link, String> {
+        if access.has_tls {
+            return Err(
+                "this version speaks no TLS to it, and nothing in clear instead".to_owned(),
+            );
+        }
         within(default::SOURCE_ANSWER_TIMEOUT, "connecting", async {
             let found = access.resolver.resolve(address).await;
             let socket = found.map_err(|error| error.to_string())?.socket;

@@ -12,6 +12,7 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod redis;
+pub(crate) mod redis_writer;
 pub(crate) mod sentinel;
 
 pub(crate) use eventually::{LONG, eventually};

@@ -173,3 +173,12 @@ async fn read_reply(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<Reply
         }
     }
 }
+
+/// One line of a reply, without its end; `None` when the connection ends first.
+pub(crate) async fn read_line(stream: &mut TcpStream) -> Option<String> {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        line.push(stream.read_u8().await.ok()?);
+    }
+    Some(String::from_utf8(line).unwrap().trim_end().to_owned())
+}

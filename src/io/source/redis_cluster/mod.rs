@@ -43,6 +43,7 @@ impl Shards {
             access: Access {
                 resolver: means.resolver,
                 login: config.login.clone(),
+                has_tls: config.tls.is_some(),
             },
             rng: means.rng,
             links: BTreeMap::new(),

@@ -50,6 +50,8 @@ impl Source for Sentinels {
 enum Heard {
     Answer(Result<Statement, String>),
     Event(Event),
+    /// Its events are heard from now on, or not any more.
+    Subscribed(Result<(), String>),
 }
 
 /// One Sentinel, as its two connections know it.
@@ -63,6 +65,8 @@ struct Asked {
     heard: mpsc::Sender<(usize, Heard)>,
     /// Ask now.
     kick: Arc<Notify>,
+    /// It answers again: subscribe again at once.
+    is_back: Arc<Notify>,
 }
 
 async fn run(sentinels: Sentinels, sink: Sink, kick: Arc<Notify>) {
@@ -72,6 +76,7 @@ async fn run(sentinels: Sentinels, sink: Sink, kick: Arc<Notify>) {
     let access = Access {
         resolver: means.resolver,
         login: config.login,
+        has_tls: config.tls.is_some(),
     };
     let asked: Vec<Asked> = (0..)
         .zip(&config.sentinels)
@@ -83,6 +88,7 @@ async fn run(sentinels: Sentinels, sink: Sink, kick: Arc<Notify>) {
             poll: config.poll,
             heard: heard.clone(),
             kick: Arc::default(),
+            is_back: Arc::default(),
         })
         .collect();
     let connections = asked.iter().cloned().map(|one| {
@@ -123,6 +129,9 @@ async fn follow(
                     ask_all();
                     words
                 }
+                Some((position, Heard::Subscribed(subscribed))) => {
+                    watch.hear_subscribed(position, subscribed, time::now())
+                }
                 None => return,
             },
             () = kick.notified() => {
@@ -145,12 +154,16 @@ async fn follow(
 /// Asks one Sentinel at every poll and soon after every kick, for ever.
 async fn poll(asked: Asked, mut rng: Rng) {
     let mut backoff = Backoff::new(default::SOURCE_RETRY_MIN, default::SOURCE_RETRY_MAX);
-    let mut link = None;
+    let (mut link, mut is_well) = (None, true);
     loop {
         let began_at = time::now();
         let answer = ask(&asked, &mut link).await;
+        let was_well = std::mem::replace(&mut is_well, answer.is_ok());
         let wait = if answer.is_ok() {
             backoff.reset();
+            if !was_well {
+                asked.is_back.notify_one();
+            }
             rng.jitter(asked.poll, default::PROBE_JITTER)
         } else {
             link = None;
@@ -185,67 +198,65 @@ async fn ask(asked: &Asked, link: &mut Option<Link>) -> Result<Statement, String
     answer::statement(&replies, asked_at, &asked.address.to_string())
 }
 
-/// Listens to the events of one Sentinel, for ever. That it cannot be reached shows at the polls; an
-/// event that was missed meanwhile is made up for by asking again.
+/// Listens to the events of one Sentinel, for ever. What is missed meanwhile is made up for by asking.
 async fn subscribe(asked: Asked, mut rng: Rng) {
     let mut backoff = Backoff::new(default::SOURCE_RETRY_MIN, default::SOURCE_RETRY_MAX);
     loop {
         let began_at = time::now();
-        let ended = listen(&asked).await;
+        let why = listen(&asked).await;
         if time::now().since(began_at) > default::SOURCE_RETRY_MAX {
             backoff.reset();
         }
-        if let Err(Refused(text)) = ended {
-            let answer = Err(format!("no events: {text}"));
-            let heard = asked.heard.send((asked.position, Heard::Answer(answer)));
-            if heard.await.is_err() {
-                return;
-            }
+        let ended = Heard::Subscribed(Err(why));
+        if asked.heard.send((asked.position, ended)).await.is_err() {
+            return;
         }
-        tokio::time::sleep(backoff.next(&mut rng)).await;
+        tokio::select! {
+            () = tokio::time::sleep(backoff.next(&mut rng)) => {}
+            () = asked.is_back.notified() => backoff.reset(),
+        }
     }
 }
 
-/// It answers, and does not let us subscribe: an operator must know.
-struct Refused(String);
-
-/// Until the connection is lost or silent.
-async fn listen(asked: &Asked) -> Result<(), Refused> {
-    let Ok(mut link) = Link::open(&asked.address, &asked.access).await else {
-        return Ok(());
+/// Until the connection is lost or silent. Says why.
+async fn listen(asked: &Asked) -> String {
+    let subscribing = async {
+        let mut link = Link::open(&asked.address, &asked.access).await?;
+        let mut command = vec!["SUBSCRIBE"];
+        command.extend(notice::CHANNELS);
+        match link.ask(&[&command]).await?.as_slice() {
+            [Reply::Error(error)] => Err(refusal(error)),
+            _ => Ok(link),
+        }
     };
-    let mut command = vec!["SUBSCRIBE"];
-    command.extend(notice::CHANNELS);
-    if link.send(&[&command]).await.is_err() {
-        return Ok(());
+    let mut link = match subscribing.await {
+        Ok(link) => link,
+        Err(why) => return why,
+    };
+    let tell = async |heard| asked.heard.send((asked.position, heard)).await.is_ok();
+    if !tell(Heard::Subscribed(Ok(()))).await {
+        return String::new();
     }
     // Something may have happened between the last poll and this.
     asked.kick.notify_one();
     loop {
-        let patience = default::SOURCE_ANSWER_TIMEOUT;
         // Dropped at the deadline, it loses nothing of what it has read.
         let message = match tokio::time::timeout(asked.poll, link.next()).await {
             Ok(message) => message,
             // In RESP2 a subscriber may still send PING: a dead connection shows within a second.
-            Err(_) => {
-                if link.send(&[&["PING"]]).await.is_err() {
-                    return Ok(());
-                }
-                within(patience, "answering", link.next()).await
-            }
+            Err(_) => match link.send(&[&["PING"]]).await {
+                Ok(()) => within(default::SOURCE_ANSWER_TIMEOUT, "answering", link.next()).await,
+                Err(why) => Err(why),
+            },
         };
         match message {
-            Err(_) => return Ok(()),
-            Ok(Reply::Error(error)) => return Err(Refused(refusal(&error))),
+            Err(why) => return why,
+            Ok(Reply::Error(error)) => return refusal(&error),
             Ok(message) => {
                 if let Some(event) = event(&message, &asked.name)
-                    && asked
-                        .heard
-                        .send((asked.position, Heard::Event(event)))
-                        .await
-                        .is_err()
+                    && !tell(Heard::Event(event)).await
                 {
-                    return Ok(());
+                    return String::new();
                 }
             }
         }

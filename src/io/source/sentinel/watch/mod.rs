@@ -34,6 +34,8 @@ struct Watched {
     is_asked: bool,
     /// What is wrong with its answers.
     trouble: Option<String>,
+    /// Why its events are not heard.
+    deaf: Option<String>,
     /// What was wrong with its last event.
     odd_event: Option<String>,
     /// The failover it announced, until it has happened or come to nothing.
@@ -65,6 +67,7 @@ impl Watch {
             address: address.clone(),
             is_asked: false,
             trouble: Some("not asked yet".to_owned()),
+            deaf: None,
             odd_event: None,
             open: None,
             distrusted_until: Time::ZERO,
@@ -102,6 +105,20 @@ impl Watch {
         if let Some(watched) = self.sentinels.get_mut(position) {
             watched.is_asked = true;
             watched.trouble = trouble;
+        }
+        self.tell(now)
+    }
+
+    /// The events of the Sentinel at this position are heard from now on, or not any more.
+    pub(super) fn hear_subscribed(
+        &mut self,
+        position: usize,
+        subscribed: Result<(), String>,
+        now: Time,
+    ) -> Vec<SourceWord> {
+        if let Some(watched) = self.sentinels.get_mut(position) {
+            let why = subscribed.err();
+            watched.deaf = why.map(|why| format!("its events are not heard: {why}"));
         }
         self.tell(now)
     }
@@ -305,7 +322,8 @@ impl Watch {
             .sentinels
             .iter()
             .filter_map(|watched| {
-                let trouble = watched.trouble.as_ref().or(watched.odd_event.as_ref())?;
+                let trouble = watched.trouble.as_ref().or(watched.deaf.as_ref());
+                let trouble = trouble.or(watched.odd_event.as_ref())?;
                 Some(format!("{}: {trouble}", watched.address))
             })
             .take(default::SOURCE_TROUBLES_MAX)
