@@ -15,6 +15,7 @@ pub use crate::control::fence_file::fuzz as fence_file;
 pub use crate::io::source::patroni::fuzz::patroni;
 pub use crate::io::source::redis_cluster::fuzz::redis_shards;
 pub use crate::io::source::sentinel::fuzz::sentinel;
+pub use crate::proxy::redis::follow::fuzz as redis_follow;
 
 use crate::io::resp::{self, NotResp, Reply};
 use crate::proxy::http::h1::body::{
@@ -39,6 +40,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("patroni", patroni),
     ("postgres_startup", postgres_startup),
     ("redis_shards", redis_shards),
+    ("redis_follow", redis_follow),
     ("request_head", request_head),
     ("resp", resp),
     ("response_head", response_head),

@@ -5,6 +5,7 @@
     reason = "a bench that cannot set up what it measures has to stop"
 )]
 
+mod follow;
 mod head;
 mod pick;
 mod relay;

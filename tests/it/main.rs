@@ -22,6 +22,7 @@ mod process;
 mod promotions;
 mod redis;
 mod redis_cluster;
+mod redis_sessions;
 mod restarts;
 mod roles;
 mod sentinel;

@@ -4,7 +4,12 @@ use crate::proxy::postgres::startup::{Opening, Packet};
 use crate::proxy::tcp::trial::{Manner, Resend};
 
 /// Up to its first packet a client has asked for nothing.
-pub const MANNER: Manner = Manner { resend, refusal };
+pub const MANNER: Manner = Manner {
+    resend,
+    // The startup packet was read before.
+    is_foreign: |_| false,
+    refusal,
+};
 
 /// The server is shutting down, was killed, or is starting: it serves nobody now.
 const NOT_NOW: [&[u8]; 3] = [b"57P01", b"57P02", b"57P03"];

@@ -5,7 +5,11 @@ use crate::proxy::tcp::trial::{Manner, Resend};
 
 /// What client libraries say to get ready may be said again; a command may not, unless it was
 /// refused.
-pub const MANNER: Manner = Manner { resend, refusal };
+pub const MANNER: Manner = Manner {
+    resend,
+    is_foreign,
+    refusal,
+};
 
 /// Commands that change nothing but the connection they come by, or nothing at all.
 const OPENING: [&str; 9] = [
@@ -58,6 +62,28 @@ fn command(bytes: &[u8]) -> Result<Option<(String, &[u8])>, resp::NotResp> {
     Ok(Some((word, bytes.get(length..).unwrap_or_default())))
 }
 
+/// Methods of HTTP requests, none of which is a command of Redis but GET, which has one argument.
+const METHODS: [&[u8]; 8] = [
+    b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE",
+];
+
+/// HTTP: somebody makes a browser or a server send commands in a request. Redis ends a connection
+/// that says `POST` or `Host:`; here nothing of it arrives, whatever the method is.
+fn is_foreign(sent: &[u8]) -> bool {
+    let line = sent.split(|byte| *byte == b'\n').next().unwrap_or(sent);
+    let mut words = line
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty());
+    let method = words.next().unwrap_or_default();
+    // A word that has not come whole is no word yet.
+    let is_whole = method.len() < sent.len();
+    let is = |known: &[u8]| is_whole && method.eq_ignore_ascii_case(known);
+    let version = words.nth(1).unwrap_or_default();
+    is(b"POST")
+        || is(b"Host:")
+        || METHODS.iter().any(|method| is(method)) && version.starts_with(b"HTTP/1.")
+}
+
 /// `-LOADING …`: the command was not looked at.
 fn refusal(answer: &[u8]) -> Option<String> {
     let answer = answer.strip_prefix(b"-")?;
@@ -90,6 +116,26 @@ mod tests {
             ("\u{16}\u{3}\u{1}\u{2}\n", Resend::IfRefused),
         ] {
             assert_eq!(resend(sent.as_bytes()), expected, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn http_is_foreign_and_commands_are_not() {
+        for (sent, expected) in [
+            ("POST / HTTP/1.1\r\n", true),
+            ("post /x", true),
+            ("Host: a\r\n", true),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
+            ("PUT /a HTTP/1.0\n", true),
+            ("GET a\r\nHost: b\r\n", false),
+            ("GET HTTP/1.1\r\n", false),
+            ("SET a HTTP/1.1\r\n", false),
+            ("POSTS\r\n", false),
+            ("POST", false),
+            ("*2\r\n$3\r\nGET\r\n$9\r\n HTTP/1.1\r\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_foreign(sent.as_bytes()), expected, "{sent:?}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! A Redis session: held on accept, refused in words that client libraries act on.
 
 use crate::model::failure::FailureKind;
+use crate::model::role::WantedRole;
+use crate::proxy::redis::conduct::RedisConduct;
 use crate::proxy::redis::manner::MANNER;
 use crate::proxy::redis::reply;
 use crate::proxy::tcp::running::{Goodbye, Running};
@@ -25,7 +27,13 @@ pub async fn begin(
         Err(FailureKind::MaxConnections)
     };
     match connected {
-        Ok(connected) => Ok(session.relay(connected, Goodbye::Close, None)),
+        Ok(connected) => {
+            let is_for_primary = session.asked().settings.role == WantedRole::Primary;
+            let conduct = Box::new(RedisConduct::new(is_for_primary));
+            Ok(session.relay(connected, Goodbye::Close, Some(conduct)))
+        }
+        // It does not speak Redis: there is nothing to say to it.
+        Err(FailureKind::BadRequest) => Err(session.ended(FailureKind::BadRequest)),
         Err(failure) => {
             let last = reply::refusal(failure, &session.why_none(failure));
             Err(session.refuse(failure, &last).await)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::base::time;
 use crate::config::listener::SessionListener;
 use crate::model::failure::FailureKind;
 use crate::model::role::Role;
@@ -117,4 +118,47 @@ async fn a_command_goes_to_another_endpoint_only_if_it_was_not_done() {
         (end.reason, end.attempts),
         (Some(FailureKind::UpstreamReset), 2)
     );
+}
+
+#[tokio::test]
+async fn in_a_freeze_a_transaction_goes_on_and_everything_else_stands_still() {
+    for (opening, goes_on) in [("MULTI\r\n", true), ("PING\r\n", false)] {
+        let (listener, primary) = endpoint().await;
+        let mut scene = Scene::postgres(&[primary]);
+        scene.probe(0, Some((Role::Primary, 1)));
+        let life = scene.incarnation(0);
+        let hold = settings(Duration::from_secs(9));
+        let (mut client, accepted) = pair().await;
+        let session = scene.session(accepted, &hold);
+        let script = async {
+            client.write_all(opening.as_bytes()).await.unwrap();
+            let (mut upstream, _) = listener.accept().await.unwrap();
+            upstream
+                .read_exact(&mut vec![0; opening.len()])
+                .await
+                .unwrap();
+            upstream.write_all(b"+OK\r\n").await.unwrap();
+            client.read_exact(&mut [0; 5]).await.unwrap();
+            life.freeze(time::now().after(Duration::from_secs(60)));
+            scene.bell.notify_one();
+            // What the endpoint says still comes: the session has seen the freeze then.
+            upstream.write_all(b">1\r\n+x\r\n").await.unwrap();
+            client.read_exact(&mut [0; 8]).await.unwrap();
+            client.write_all(b"INCR a\r\n").await.unwrap();
+            upstream.write_all(b">1\r\n+x\r\n").await.unwrap();
+            client.read_exact(&mut [0; 8]).await.unwrap();
+            if !goes_on {
+                let nothing = upstream.try_read(&mut [0; 9]).unwrap_err();
+                assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+                life.thaw();
+                scene.bell.notify_one();
+            }
+            upstream.read_exact(&mut [0; 8]).await.unwrap();
+            // Both: a session lasts until both sides are done.
+            drop((client, upstream));
+        };
+        let both = async { tokio::join!(serve(Box::pin(begin(session, true))), script) };
+        let (end, ()) = with_sweep(&scene.worker, &scene.bell, both).await;
+        assert_eq!(end.reason, None, "{opening}");
+    }
 }

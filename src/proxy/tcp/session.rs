@@ -159,6 +159,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Where it came in, and where it is to go.
+    pub fn asked(&self) -> Asked<'a> {
+        self.asked
+    }
+
     /// Waits for an endpoint, connects to it and, while the hold lasts, waits until it is clear
     /// that it serves this client. Endpoints that cannot be reached or do not serve are passed over;
     /// when none is left, all are tried again until the hold ends (and one connect time-out more at

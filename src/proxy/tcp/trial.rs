@@ -40,6 +40,8 @@ pub enum Resend {
 pub struct Manner {
     /// Judges all that the client has sent.
     pub resend: fn(sent: &[u8]) -> Resend,
+    /// Whether the client speaks another protocol, and nothing of it may reach an endpoint.
+    pub is_foreign: fn(sent: &[u8]) -> bool,
     /// What an endpoint says, for people, when its first bytes mean that it serves nobody now.
     pub refusal: fn(answer: &[u8]) -> Option<String>,
 }
@@ -50,6 +52,7 @@ pub const OPAQUE: Manner = Manner {
         [] => Resend::Always,
         _ => Resend::Never,
     },
+    is_foreign: |_| false,
     refusal: |_| None,
 };
 
@@ -110,6 +113,9 @@ impl Trial<'_> {
             }
             let unsent = self.first.get(*sent..).unwrap_or_default();
             if !unsent.is_empty() {
+                if (self.manner.is_foreign)(self.first) {
+                    return Poll::Ready(Ruling::Over(FailureKind::BadRequest));
+                }
                 match Pin::new(&mut *self.upstream).poll_write(cx, unsent) {
                     Poll::Ready(Ok(written)) => *sent += written,
                     Poll::Ready(Err(error)) => return Poll::Ready(self.broken(*sent, &error)),
