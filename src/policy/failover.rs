@@ -104,8 +104,10 @@ impl Failover {
         limit: Duration,
         now: Time,
     ) {
-        // To itself it is no failover at all.
-        let candidate = candidate.filter(|candidate| from.as_ref() != Some(candidate));
+        // To who is primary already it is over, or none at all.
+        if candidate.is_some() && candidate == from {
+            return;
+        }
         let is_quiet = self.quiet_until.is_some_and(|until| now < until);
         let suspends = is_planned && !is_quiet;
         if let Some(step) = &mut self.step {
@@ -369,9 +371,8 @@ mod tests {
         assert!(failover.suspended().is_some());
         // To the primary itself it is none.
         let mut failover = Failover::default();
-        failover.begin(Some(name("a")), false, Some(name("a")), LIMIT, ms(1));
-        assert_eq!(failover.candidate(), None);
-        assert_eq!(failover.suspended(), None);
+        failover.begin(Some(name("a")), true, Some(name("a")), LIMIT, ms(1));
+        assert!(!failover.is_running() && failover.suspended().is_none());
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Deterministic simulation of one upstream.
 //!
 //! A seed makes a hidden truth (`truth`): endpoints that die, freeze, are promoted, come back with
-//! an old history. A lossy network and a restless operator (`world`) turn it into events for the
-//! pure machine, and after every step the promises (`promise`) must hold.
+//! an old history; half of them with a `manager` that fails over, lies, takes back and falls silent.
+//! A lossy network, a restless operator (`world`), orders and restarts (`crisis`) turn it into events
+//! for the pure machine, and after every step the promises (`promise`, `word`) must hold.
 //!
 //! `SIM_SEEDS=5000 cargo test --test sim` runs more of them, `SIM_SEED=n` replays one with its log.
 
@@ -13,16 +14,20 @@
     reason = "a simulation that is wrong itself may stop at once"
 )]
 
+mod crisis;
+mod manager;
 mod promise;
 mod seen;
 mod setting;
+mod settled;
 mod truth;
+mod word;
 mod world;
 
 use world::World;
 
-/// Seeds of an ordinary run: a few seconds without optimisation.
-const SEEDS: u64 = 256;
+/// Seeds of an ordinary run: less than a minute of one core without optimisation.
+const SEEDS: u64 = 2048;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable)

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use fairlead::base::time::Time;
 use fairlead::config::upstream::{Upstream, UpstreamKind};
+use fairlead::model::fence::Fence;
 use fairlead::model::flags::Flag;
 use fairlead::model::name::Name;
 use fairlead::model::role::{Epoch, ReplicationId, Role};
@@ -17,6 +18,7 @@ use fairlead::upstream::lease::Lease;
 use fairlead::upstream::snapshot::{EndpointView, PickTable, Snapshot};
 
 use crate::truth::SYSTEM;
+use crate::word::{Words, epoch_of};
 
 /// A broken promise becomes the error of the run.
 pub(crate) fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
@@ -25,7 +27,7 @@ pub(crate) fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), S
 
 /// What an endpoint has said, as far as it reached us.
 #[derive(Debug, Default)]
-struct Heard {
+pub(crate) struct Heard {
     since: Time,
     asked_at: Option<Time>,
     evidence: Option<Evidence>,
@@ -35,18 +37,21 @@ struct Heard {
 #[derive(Debug)]
 pub(crate) struct Promises {
     fall: u32,
-    heard: BTreeMap<Name, Heard>,
+    pub(crate) heard: BTreeMap<Name, Heard>,
     /// The highest timeline of our system anybody has shown.
     height: u32,
     /// Redis histories that somebody has shown to be left behind.
-    over: BTreeSet<ReplicationId>,
+    pub(crate) over: BTreeSet<ReplicationId>,
     /// Lives that were routed as primary, and whose.
     led: Vec<(Name, Arc<Incarnation>)>,
     /// The last primary and the epoch it was seen in.
-    last_led: Option<(Name, Epoch)>,
+    pub(crate) last_led: Option<(Name, Epoch)>,
     epoch: Epoch,
     /// A primary was verified before this picture.
     is_led: bool,
+    /// Nobody but the endpoints has ever had a say: then their claims alone must explain it all.
+    is_plain: bool,
+    pub(crate) words: Words,
 }
 
 impl Promises {
@@ -60,6 +65,8 @@ impl Promises {
             last_led: None,
             epoch: Epoch(0),
             is_led: false,
+            is_plain: config.source.is_none(),
+            words: Words::new(config.kind == UpstreamKind::Redis),
         };
         promises.configure(config, clock);
         promises
@@ -78,6 +85,33 @@ impl Promises {
         }
     }
 
+    /// The process begins anew: what was heard is forgotten, what was persisted is not.
+    pub(crate) fn restart(&mut self, config: &Upstream, clock: u64) -> Option<Fence> {
+        let fence = self.words.restart();
+        self.heard.clear();
+        self.led.clear();
+        self.is_led = fence.is_some();
+        self.epoch = epoch_of(fence.as_ref());
+        self.height = match &fence {
+            Some(Fence::Postgres { timeline, .. }) => *timeline,
+            _ => 0,
+        };
+        if !matches!(&fence, Some(Fence::Redis { .. })) {
+            self.over.clear();
+        }
+        if let Some(Fence::Redis { superseded, .. }) = &fence {
+            self.over = superseded.iter().copied().collect();
+        }
+        self.configure(config, clock);
+        fence
+    }
+
+    /// An operator has ordered a primary.
+    pub(crate) fn order_primary(&mut self, until: Time) {
+        self.is_plain = false;
+        self.words.ordered_until = Some(until);
+    }
+
     pub(crate) fn has_led(&self) -> bool {
         self.last_led.is_some()
     }
@@ -85,7 +119,7 @@ impl Promises {
     /// Takes note of an event. False when it is a verdict that must change nothing.
     pub(crate) fn hear(&mut self, event: &StateEvent) -> bool {
         let StateEvent::Verdict { endpoint, verdict } = event else {
-            return true;
+            return self.words.hear(event);
         };
         let Some(heard) = self.heard.get_mut(endpoint) else {
             return false;
@@ -160,7 +194,8 @@ impl Promises {
                 format!("the retired life of {endpoint} is in the new picture")
             })?;
             let successor = primary_view(shown).filter(|view| view.endpoint.id != *endpoint);
-            ensure(!is_failure || successor.is_some(), || {
+            // With a manager, a silent leader may leave it to a follower to prove a newer history.
+            ensure(!is_failure || successor.is_some() || !self.is_plain, || {
                 format!("{endpoint} was retired because a probe failed")
             })?;
             if *reason == RetireReason::Demoted {
@@ -182,7 +217,8 @@ impl Promises {
             format!("generation {} after {}", new.generation, old.generation)
         })?;
         let epoch = new.roles.as_ref().map_or(Epoch(0), |roles| roles.epoch);
-        ensure(epoch >= self.epoch, || {
+        let is_ordered = self.words.is_ordered();
+        ensure(epoch >= self.epoch || is_ordered, || {
             format!("epoch {epoch} after {}", self.epoch)
         })?;
         self.epoch = epoch;
@@ -281,6 +317,9 @@ impl Promises {
                 ensure(is_ours, || {
                     format!("{id} is routed and is no primary of ours")
                 })?;
+                if !self.is_plain {
+                    return Ok(());
+                }
                 ensure(facts.timeline >= self.height, || {
                     let (theirs, height) = (facts.timeline, self.height);
                     format!("{id} is routed on timeline {theirs}, {height} was seen")
@@ -296,6 +335,9 @@ impl Promises {
             Some(Evidence::Redis(facts)) => {
                 let is_primary = facts.role == Role::Primary && !facts.is_loading;
                 ensure(is_primary, || format!("{id} is routed and is no primary"))?;
+                if !self.is_plain {
+                    return Ok(());
+                }
                 let id_over = facts.replication_id.filter(|id| self.over.contains(id));
                 ensure(id_over.is_none(), || {
                     format!("{id} is routed in a history that is over")
@@ -373,70 +415,24 @@ impl Promises {
         Ok(())
     }
 
-    /// The history of the last primary, where a node promoted from it must be accepted: nobody
-    /// has shown a newer one since it led.
-    pub(crate) fn newest_history(&self, picture: &Snapshot) -> Option<(Name, u64)> {
-        let (id, epoch) = self.last_led.clone()?;
-        let Some(Evidence::Redis(facts)) = self.evidence(&id) else {
-            return None;
-        };
-        let history = facts
-            .replication_id
-            .filter(|history| !self.over.contains(history))?;
-        // One that came back with another history, and was refused, leads no more.
-        let mut views = picture.endpoints.iter();
-        let is_shown = views.any(|view| view.endpoint.id == id && view.role == Role::Primary);
-        let is_newest =
-            picture.roles.as_ref()?.epoch == epoch && is_shown && facts.role == Role::Primary;
-        let number = u64::from_str_radix(&history.to_string(), 16).ok()?;
-        (is_newest && !facts.is_loading).then_some((id, number))
-    }
-
-    /// Whether a new primary that everybody follows must be found. In Redis it must only when its
-    /// history can be ordered: there never was a primary, or the last one now follows it too.
-    pub(crate) fn must_accept(&self, picture: &Snapshot, kind: UpstreamKind) -> bool {
-        if kind != UpstreamKind::Redis {
-            return true;
-        }
-        self.last_led.as_ref().is_none_or(|(id, epoch)| {
-            let is_newest = picture
-                .roles
-                .as_ref()
-                .is_some_and(|roles| roles.epoch == *epoch);
-            is_newest && self.heard.contains_key(id)
-        })
-    }
-
-    /// The truth has stood still: the picture is equal to it.
-    pub(crate) fn check_settled(
-        &self,
-        picture: &Snapshot,
-        primary: &str,
-        is_demanded: bool,
-        gone: Option<&Name>,
+    /// Effects against what was said.
+    pub(crate) fn check_word_effects(
+        &mut self,
+        event: Option<&StateEvent>,
+        effects: &[Effect],
+        before: &Snapshot,
     ) -> Result<(), String> {
-        ensure(!picture.is_starting, || "it is still starting".into())?;
-        if picture.roles.is_some() {
-            let found = primary_view(picture).map(|view| view.endpoint.id.as_str());
-            ensure(
-                found == Some(primary) || (found.is_none() && !is_demanded),
-                || format!("{primary} is primary, {found:?} is routed"),
-            )?;
-            if found.is_none() {
-                return Ok(());
-            }
-        }
-        let left = (picture.endpoints.iter()).filter(|view| Some(&view.endpoint.id) != gone);
-        for view in left {
-            let id = &view.endpoint.id;
-            ensure(view.flags.is_empty(), || {
-                format!("{id} is well and flagged {}", view.flags)
-            })?;
-        }
-        Ok(())
+        let heard = &self.heard;
+        let answers = |id: &Name| heard.get(id).is_some_and(|heard| heard.failures == 0);
+        self.words.check_effects(event, effects, before, answers)
     }
 
-    fn evidence(&self, id: &Name) -> Option<&Evidence> {
+    /// Whether what is found in the end can be demanded by what was said before.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    pub(crate) fn evidence(&self, id: &Name) -> Option<&Evidence> {
         self.heard.get(id)?.evidence.as_ref()
     }
 }
@@ -451,6 +447,6 @@ fn eligible<'a>(
         .filter_map(|position| picture.endpoint(*position))
 }
 
-fn primary_view(picture: &Snapshot) -> Option<&EndpointView> {
+pub(crate) fn primary_view(picture: &Snapshot) -> Option<&EndpointView> {
     picture.endpoints.get(picture.roles.as_ref()?.primary?)
 }

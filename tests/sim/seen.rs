@@ -11,6 +11,13 @@ pub(crate) struct Seen {
     pub(crate) fenced: u64,
     pub(crate) picks: u64,
     pub(crate) settled_primaries: u64,
+    pub(crate) words: u64,
+    pub(crate) freezes: u64,
+    pub(crate) thaws: u64,
+    pub(crate) take_backs: u64,
+    pub(crate) refused_by_word: u64,
+    pub(crate) orders: u64,
+    pub(crate) restarts: u64,
 }
 
 impl Seen {
@@ -23,6 +30,13 @@ impl Seen {
         self.fenced += other.fenced;
         self.picks += other.picks;
         self.settled_primaries += other.settled_primaries;
+        self.words += other.words;
+        self.freezes += other.freezes;
+        self.thaws += other.thaws;
+        self.take_backs += other.take_backs;
+        self.refused_by_word += other.refused_by_word;
+        self.orders += other.orders;
+        self.restarts += other.restarts;
     }
 
     pub(crate) fn is_eventful(&self) -> bool {
@@ -33,5 +47,12 @@ impl Seen {
             && self.fenced > 100
             && self.picks > 2000
             && self.settled_primaries > 100
+            && self.words > 2000
+            && self.freezes > 200
+            && self.thaws > 50
+            && self.take_backs > 50
+            && self.refused_by_word > 200
+            && self.orders > 500
+            && self.restarts > 200
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fairlead::base::rng::Rng;
 use fairlead::config::default;
+use fairlead::config::source::{Patroni, Sentinel, Source};
 use fairlead::config::upstream::{
     Balance, Endpoint, Health, PostgresProbe, Probe, Upstream, UpstreamKind,
 };
@@ -47,12 +48,17 @@ pub(crate) fn config(kind: UpstreamKind, rng: &mut Rng) -> Upstream {
             failure_penalty: default::EWMA_FAILURE_PENALTY,
         },
     ];
+    let source = match kind {
+        UpstreamKind::Postgres if rng.below(2) == 0 => Some(patroni()),
+        UpstreamKind::Redis if rng.below(2) == 0 => Some(sentinel()),
+        _ => None,
+    };
     Upstream {
         name: "simulated".into(),
         kind,
         balance: balances[rng.below(3)],
         endpoints: (0..2 + rng.below(4)).map(|at| endpoint(at, 1)).collect(),
-        source: None,
+        source,
         tls: None,
         lag_max: Default::default(),
         release_rate: fairlead::config::default::RELEASE_RATE,
@@ -72,4 +78,26 @@ pub(crate) fn config(kind: UpstreamKind, rng: &mut Rng) -> Upstream {
         keepalive_timeout: default::UPSTREAM_KEEPALIVE_TIMEOUT,
         keepalive_max: default::UPSTREAM_KEEPALIVE_MAX,
     }
+}
+
+fn patroni() -> Source {
+    Source::Patroni(Patroni {
+        scope: "simulated".into(),
+        namespace: "/service/".into(),
+        members: Vec::new(),
+        etcd: Vec::new(),
+        etcd_login: None,
+        tls: Default::default(),
+        poll: default::SOURCE_POLL,
+    })
+}
+
+fn sentinel() -> Source {
+    Source::Sentinel(Sentinel {
+        sentinels: Vec::new(),
+        master: "simulated".into(),
+        login: None,
+        tls: None,
+        poll: default::SOURCE_POLL,
+    })
 }

@@ -17,6 +17,7 @@ use fairlead::upstream::lease::{Lease, Tried};
 use fairlead::upstream::snapshot::Snapshot;
 use fairlead::upstream::state::UpstreamState;
 
+use crate::manager::Manager;
 use crate::promise::{Promises, ensure};
 use crate::seen::Seen;
 use crate::setting::{address, config, endpoint, position};
@@ -25,18 +26,25 @@ use crate::truth::{Life, Truth};
 const STEPS: usize = 400;
 
 pub(crate) struct World {
-    rng: Rng,
-    truth: Truth,
-    config: Arc<Upstream>,
-    state: UpstreamState,
-    snapshot: Arc<Snapshot>,
+    pub(crate) rng: Rng,
+    pub(crate) truth: Truth,
+    pub(crate) manager: Option<Manager>,
+    pub(crate) config: Arc<Upstream>,
+    pub(crate) state: UpstreamState,
+    pub(crate) snapshot: Arc<Snapshot>,
     /// Milliseconds.
-    clock: u64,
-    /// Verdicts on their way, with the moment they arrive.
-    underway: Vec<(u64, StateEvent)>,
-    leases: Vec<Lease>,
-    probed: BTreeSet<Name>,
-    promises: Promises,
+    pub(crate) clock: u64,
+    /// Verdicts and words on their way, with the moment they arrive.
+    pub(crate) underway: Vec<(u64, StateEvent)>,
+    pub(crate) leases: Vec<Lease>,
+    pub(crate) probed: BTreeSet<Name>,
+    pub(crate) promises: Promises,
+    /// The operator forces orders; then there are no strangers he could take for ours.
+    pub(crate) may_force: bool,
+    /// When the machine wants to be woken.
+    pub(crate) wake_at: Option<Time>,
+    /// Until when a source that cried wolf may not suspend.
+    pub(crate) quiet_until: u64,
     pub(crate) seen: Seen,
     pub(crate) log: Vec<String>,
 }
@@ -68,6 +76,13 @@ impl World {
         let mut world = World {
             rng,
             truth,
+            manager: config
+                .source
+                .is_some()
+                .then(|| Manager::new(config.endpoints.len())),
+            may_force: seed.is_multiple_of(2),
+            wake_at: None,
+            quiet_until: 0,
             promises: Promises::new(&config, clock),
             config,
             state,
@@ -80,6 +95,7 @@ impl World {
             log,
         };
         world.carry_out(effects).expect("nothing can be wrong yet");
+        world.poll();
         world
     }
 
@@ -87,11 +103,15 @@ impl World {
         for _ in 0..STEPS {
             self.clock += 1 + self.rng.below(200) as u64;
             match self.rng.below(100) {
-                0..=59 => self.ask(),
-                60..=69 => self.happen(),
+                0..=51 => self.ask(),
+                52..=59 => self.manage(),
+                60..=67 => self.happen(),
+                68..=69 => self.order()?,
                 70..=84 => self.lease(),
-                85..=92 => self.give_back(),
-                93..=95 => self.resolve()?,
+                85..=91 => self.give_back(),
+                92 => self.restart()?,
+                93..=94 => self.resolve()?,
+                95 => self.apply(StateEvent::Tick)?,
                 96..=97 => self.reload()?,
                 _ => self.clock += 2000,
             }
@@ -102,7 +122,7 @@ impl World {
         self.promises.check_leases(&self.snapshot, &self.leases)
     }
 
-    fn now(&self) -> Time {
+    pub(crate) fn now(&self) -> Time {
         Time::from_millis(self.clock)
     }
 
@@ -128,7 +148,7 @@ impl World {
         }
     }
 
-    fn ask_one(&mut self, id: &str, delay: u64) {
+    pub(crate) fn ask_one(&mut self, id: &str, delay: u64) {
         let (result, took) = self.truth.look(position(id));
         let verdict = Verdict {
             asked_at: self.now(),
@@ -142,7 +162,8 @@ impl World {
     }
 
     fn happen(&mut self) {
-        let what = self.truth.happen(self.promises.has_led(), &mut self.rng);
+        let may_be_foreign = self.promises.has_led() && !self.may_force;
+        let what = self.truth.happen(may_be_foreign, &mut self.rng);
         self.log.push(format!("{:>6} truth {what}", self.clock));
     }
 
@@ -227,36 +248,58 @@ impl World {
             .extract_if(.., |(at, _)| *at <= clock)
             .collect();
         due.sort_by_key(|(at, _)| *at);
+        if self.wake_at.is_some_and(|at| at <= self.now()) {
+            self.wake_at = None;
+            self.apply(StateEvent::Tick)?;
+        }
         due.into_iter().try_for_each(|(_, event)| self.apply(event))
     }
 
     /// One event for the machine, its effects, and the promises after them.
-    fn apply(&mut self, event: StateEvent) -> Result<(), String> {
+    pub(crate) fn apply(&mut self, event: StateEvent) -> Result<(), String> {
         let now = self.now();
         let is_news = self.promises.hear(&event);
         self.seen.news += u64::from(is_news);
         let effects = self.state.apply(event.clone(), now);
         self.log.push(format!("{:>6} {}", self.clock, told(&event)));
         ensure(is_news || effects.is_empty(), || {
-            format!("an old verdict had effects: {effects:?}")
+            format!("an old verdict or word had effects: {effects:?}")
         })?;
         self.promises.check_effects(&event, &effects)?;
+        self.promises
+            .check_word_effects(Some(&event), &effects, &self.snapshot)?;
+        let before = Arc::clone(&self.snapshot);
+        let is_quiet = self.clock < self.quiet_until;
         self.carry_out(effects)?;
+        let words = &self.promises.words;
+        words.check_begun(&event, &before, &self.snapshot, is_quiet)?;
         if let StateEvent::Configure(config) = &event {
             self.promises.configure(config, self.clock);
         }
-        let again = self.state.apply(event, now);
+        let again = self.state.apply(event.clone(), now);
         ensure(again.is_empty(), || {
             format!("the same event twice had effects: {again:?}")
         })?;
-        self.promises.check(&self.snapshot, &self.probed, now)?;
+        self.check(Some(&event))?;
         // Sessions end with the life they began under.
         self.leases
             .retain(|lease| !lease.incarnation().is_retired());
         self.promises.check_leases(&self.snapshot, &self.leases)
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), String> {
+    /// Everything a picture promises.
+    pub(crate) fn check(&mut self, event: Option<&StateEvent>) -> Result<(), String> {
+        let now = self.now();
+        self.promises.check(&self.snapshot, &self.probed, now)?;
+        let mut words = std::mem::take(&mut self.promises.words);
+        let said = |id: &Name| self.promises.evidence(id).cloned();
+        let result = words.check(&self.snapshot, event, said, now);
+        self.promises.words = words;
+        result
+    }
+
+    pub(crate) fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), String> {
+        self.promises.words.now = self.now();
         for effect in effects {
             match effect {
                 Effect::Publish(snapshot) => {
@@ -293,10 +336,18 @@ impl World {
                 Effect::Freeze {
                     incarnation,
                     grace_until,
-                } => incarnation.freeze(grace_until),
-                Effect::Thaw { incarnation } => incarnation.thaw(),
-                Effect::Persist(_) | Effect::WakeAt(_) | Effect::AskSource => {}
-                Effect::Record(event) => self.log.push(format!("       {:?}", event.kind)),
+                } => {
+                    self.seen.freezes += 1;
+                    incarnation.freeze(grace_until);
+                }
+                Effect::Thaw { incarnation } => {
+                    self.seen.thaws += 1;
+                    incarnation.thaw();
+                }
+                Effect::WakeAt(at) => self.wake_at = Some(at),
+                Effect::AskSource if self.rng.below(4) == 0 => self.poll(),
+                Effect::Persist(_) | Effect::AskSource => {}
+                Effect::Record(event) => self.note(&event.kind),
             }
         }
         Ok(())
@@ -334,10 +385,13 @@ impl World {
         for at in 0..self.config.endpoints.len() {
             self.config_weight(at);
         }
-        let mut is_demanded = self.promises.must_accept(&self.snapshot, self.truth.kind);
+        let mut is_demanded =
+            self.promises.is_plain() && self.promises.must_accept(&self.snapshot, self.truth.kind);
         // Sometimes the last primary stays away, and all there is to go by is the new one's past.
         let mut gone = self.promises.newest_history(&self.snapshot);
-        gone = gone.filter(|(id, _)| **id != *primary && self.rng.below(2) == 0);
+        gone = gone.filter(|(id, _)| {
+            self.promises.is_plain() && **id != *primary && self.rng.below(2) == 0
+        });
         if let Some((id, history)) = &gone {
             self.truth.beings[position(id)].life = Life::Dead;
             self.truth.beings[position(&primary)].previous = *history;
@@ -346,6 +400,8 @@ impl World {
                 "       {id} is gone, {primary} was promoted from it"
             ));
         }
+        // A manager that has a say puts everything in order.
+        is_demanded |= self.settle_manager(position(&primary));
         self.apply(StateEvent::Configure(Arc::clone(&self.config)))?;
         self.apply(StateEvent::Resolved {
             endpoint: Name::from(address(2).as_str()),
@@ -361,6 +417,18 @@ impl World {
             self.clock += 10;
             self.deliver()?;
         }
+        let found = self.snapshot.roles.as_ref().and_then(|roles| roles.primary);
+        if found.is_some() {
+            self.promises.words.check_thawed()?;
+        }
+        let suspension = self
+            .snapshot
+            .roles
+            .as_ref()
+            .and_then(|r| r.suspension.as_ref());
+        ensure(suspension.is_none(), || {
+            format!("a suspension never ends: {suspension:?}")
+        })?;
         ensure(generation == self.snapshot.generation, || {
             "pictures are still published while nothing changes".to_owned()
         })?;

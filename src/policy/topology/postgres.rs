@@ -72,6 +72,7 @@ impl History {
         {
             return election;
         }
+        self.memory.prove(claims);
         // Each step raises the fence to a timeline that somebody shows.
         while self.admit(claims, &facts, advice) {}
         let ground = self.ground(claims, &facts, advice);
@@ -132,7 +133,7 @@ impl History {
         self.is_founded = true;
         for (other, facts) in claims.iter().zip(facts) {
             if is_above(*facts, self.lineage, self.fence) {
-                self.memory.add_stray(other.endpoint);
+                self.memory.add_stray(other.endpoint, claim.endpoint, true);
             }
         }
         self.memory.choose(claim.endpoint, now);
@@ -184,7 +185,11 @@ impl History {
                             let objection = self.objection(claims, *at, facts, ground, advice);
                             objection.is_none()
                         }
-                        _ => is_named || !(ground.is_led || self.memory.is_stray(claim.endpoint)),
+                        _ => {
+                            is_named
+                                || !(ground.is_led
+                                    || self.memory.is_stray(claim.endpoint, advice.word))
+                        }
                     }
             });
         let Some(said) = admitted.and_then(|(_, (_, said))| *said) else {
@@ -305,7 +310,8 @@ impl History {
             epoch,
             ..Standing::default()
         };
-        if claim.is_doubted {
+        // A newer timeline that it has shown and does not show now is not admitted yet.
+        if claim.is_doubted || said.timeline > fence {
             standing.doubt();
         }
         standing

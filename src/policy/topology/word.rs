@@ -6,6 +6,7 @@
 use crate::base::time::Time;
 use crate::model::name::Name;
 use crate::model::role::Role;
+use crate::model::verdict::Evidence;
 use crate::policy::topology::Claim;
 
 /// What is to be heeded in an election, beside the claims.
@@ -116,9 +117,18 @@ pub(super) struct Ground {
 /// operator's choice.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    strays: Vec<Name>,
+    strays: Vec<Stray>,
     /// Whom an operator wanted, and when: that breaks ties and outweighs every word before it.
     chosen: Option<(Name, Time)>,
+}
+
+#[derive(Debug)]
+struct Stray {
+    endpoint: Name,
+    /// Who was named and led.
+    against: Name,
+    /// That one has led since, as it said itself. Before that it may just have died.
+    is_proven: bool,
 }
 
 impl Memory {
@@ -132,7 +142,7 @@ impl Memory {
         advice: &Advice,
     ) -> Option<String> {
         let claim = claims.get(position)?;
-        let is_stray = self.is_stray(claim.endpoint);
+        let is_stray = self.is_stray(claim.endpoint, advice.word);
         let is_chosen = |at: Time| advice.word.since().is_none_or(|since| at >= since);
         if self.is_chosen(claim.endpoint) && self.chosen.as_ref().is_some_and(|c| is_chosen(c.1)) {
             return None;
@@ -159,13 +169,22 @@ impl Memory {
         })
     }
 
-    pub(super) fn is_stray(&self, endpoint: &Name) -> bool {
-        self.strays.contains(endpoint)
+    /// Whether it went on with a newer history against the one that is named. While the manager has
+    /// a say that has to be proven; its silence makes nobody a primary who was refused before.
+    pub(super) fn is_stray(&self, endpoint: &Name, word: Word) -> bool {
+        let mut strays = self.strays.iter();
+        strays.any(|stray| stray.endpoint == *endpoint && (stray.is_proven || word == Word::Silent))
     }
 
-    pub(super) fn add_stray(&mut self, endpoint: &Name) {
-        if !self.is_stray(endpoint) {
-            self.strays.push(endpoint.clone());
+    pub(super) fn add_stray(&mut self, endpoint: &Name, against: &Name, is_proven: bool) {
+        let known = self.strays.iter_mut().find(|s| s.endpoint == *endpoint);
+        match known {
+            Some(known) => known.is_proven |= is_proven,
+            None => self.strays.push(Stray {
+                endpoint: endpoint.clone(),
+                against: against.clone(),
+                is_proven,
+            }),
         }
     }
 
@@ -177,7 +196,7 @@ impl Memory {
 
     /// An operator wants this one.
     pub(super) fn choose(&mut self, endpoint: &Name, now: Time) {
-        self.strays.retain(|stray| stray != endpoint);
+        self.strays.retain(|stray| stray.endpoint != *endpoint);
         self.chosen = Some((endpoint.clone(), now));
     }
 
@@ -213,7 +232,7 @@ impl Memory {
         advice: &Advice,
     ) {
         let named = advice.word.names();
-        let leader_at = named.and_then(|at| claims.get(at)).and_then(|c| c.asked_at);
+        let leader = named.and_then(|at| claims.get(at)).filter(|_| is_led);
         for (position, claim) in claims
             .iter()
             .enumerate()
@@ -226,17 +245,32 @@ impl Memory {
                     .as_ref()
                     .is_none_or(|(_, at)| advice.word.is_after(Some(*at)));
             if !is_newer || is_named {
-                self.strays.retain(|stray| stray != claim.endpoint);
-            } else if is_led
+                self.strays
+                    .retain(|stray| stray.endpoint != *claim.endpoint);
+            } else if let Some(leader) = leader
                 && named != Some(position)
                 && advice.candidate != Some(position)
-                && leader_at > claim.asked_at
             {
-                self.add_stray(claim.endpoint);
+                self.add_stray(claim.endpoint, leader.endpoint, false);
             }
         }
-        self.strays
-            .retain(|stray| claims.iter().any(|claim| claim.endpoint == stray));
+        self.prove(claims);
+    }
+
+    /// Who has led since a stray was last asked proves it; who does not lead clears it.
+    pub(super) fn prove(&mut self, claims: &[Claim<'_>]) {
+        let find = |id: &Name| claims.iter().find(|claim| claim.endpoint == id);
+        self.strays.retain_mut(|stray| {
+            let Some(own) = find(&stray.endpoint) else {
+                return false;
+            };
+            let rival = find(&stray.against).filter(|claim| {
+                let role = claim.evidence.map(Evidence::role);
+                claim.is_fresh && role == Some(Role::Primary)
+            });
+            stray.is_proven |= rival.is_some_and(|rival| rival.asked_at > own.asked_at);
+            stray.is_proven || rival.is_some()
+        });
     }
 
     /// Of several live claims that nothing puts in order, the one an operator wanted.

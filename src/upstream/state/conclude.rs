@@ -167,6 +167,7 @@ impl UpstreamState {
     /// verified, or its history is over. That it does not answer is no reason.
     fn demote(&mut self, election: &Election, changes: &mut Changes, now: Time) {
         let is_sharded = self.is_sharded();
+        let has_source = self.config.source.is_some();
         for (position, (entry, standing)) in
             self.entries.iter_mut().zip(&election.standings).enumerate()
         {
@@ -183,7 +184,8 @@ impl UpstreamState {
                 && (says_replica || election.primary.is_some() || standing.is_refused())
             {
                 changes.retired.push(entry.retire(RetireReason::Demoted));
-                entry.believed_from = Some(now);
+                // Without a manager nobody could name it again: what it says counts as it is.
+                entry.believed_from = has_source.then_some(now);
             }
         }
     }

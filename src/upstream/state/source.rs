@@ -110,9 +110,13 @@ impl UpstreamState {
             return None;
         }
         let is_same = known.is_some_and(|known| known.word.leader == word.leader);
+        // A config-epoch rises with every failover: then the Sentinels have decided anew. Patroni's
+        // key is written by its leader as often as it likes.
+        let is_sentinel = matches!(self.config.source, Some(Source::Sentinel(_)));
+        let is_decided = is_sentinel && known.is_some_and(|known| known.word.term < word.term);
         let is_repeated = known.is_some_and(|known| known.word == word);
         let since = known
-            .filter(|_| is_same)
+            .filter(|_| is_same && !is_decided)
             .map_or(told_at, |known| known.since);
         let leader = word.leader.clone();
         self.source.leader = Some(Leader {

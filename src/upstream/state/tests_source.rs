@@ -152,6 +152,21 @@ fn the_leader_key_decides_between_claims() {
 }
 
 #[test]
+fn the_managers_silence_makes_nobody_primary() {
+    // Refused, and then nobody says so any more: the named one is asked first.
+    let mut bench = led();
+    bench.claims(B, Role::Primary, 9).say(false);
+    assert_eq!((bench.primary(), bench.retired()), (Some(A), vec![]));
+    // It has died: then the newer timeline is the better one, as without a manager.
+    assert_eq!(bench.fails(A).primary(), Some(B));
+    // One that was named and does not show its newer timeline now has to show it again.
+    let mut bench = led();
+    bench.claims(B, Role::Primary, 9).fails(B).names(Some(B));
+    assert_eq!((bench.primary(), &*bench.flags(B)), (None, "role_unknown"));
+    assert_eq!(bench.claims(B, Role::Primary, 9).primary(), Some(B));
+}
+
+#[test]
 fn a_leader_key_that_is_gone_ends_the_sessions_at_once() {
     let mut bench = led();
     bench.names(None);

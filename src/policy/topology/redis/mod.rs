@@ -95,6 +95,7 @@ impl History {
         if let Some(order) = advice.order {
             self.obey(claims, order, advice.now);
         }
+        self.memory.prove(claims);
         let counted = self.counted(claims, advice);
         self.learn(&counted);
         // Each step is to an id that was not known before, so there are no more than claims.
@@ -153,8 +154,8 @@ impl History {
         let named = advice.word.names().filter(|_| ground.is_led);
         let counts = |(position, claim): &(usize, &Claim<'a>)| {
             let is_exempt = named == Some(*position) || advice.candidate == Some(*position);
-            let is_stray =
-                self.memory.is_stray(claim.endpoint) && advice.word.names() != Some(*position);
+            let is_stray = self.memory.is_stray(claim.endpoint, advice.word)
+                && advice.word.names() != Some(*position);
             let is_off = named.is_some() && self.has_left(claim, claims, named);
             is_exempt || !(is_stray || is_off)
         };

@@ -60,7 +60,7 @@ impl History {
             .filter(|other| other.endpoint != claim.endpoint)
         {
             if self.is_beyond(other) {
-                self.memory.add_stray(other.endpoint);
+                self.memory.add_stray(other.endpoint, claim.endpoint, true);
             }
         }
     }
@@ -77,22 +77,26 @@ impl History {
         };
         let is_old = |id: &ReplicationId| self.former.iter().any(|old| old == id);
         let is_out = facts.previous_replication_id.as_ref().is_some_and(is_old);
+        // A history that nobody shows any more stands in nobody's way.
+        let is_due = advice.word.is_after(self.admitted_at) || !self.is_shown(claims);
         let is_unknown = self.known(claim, facts) == Known::Nothing && !head.is_led_by(claim);
         match facts.replication_id {
-            Some(id) if is_unknown && !is_out && advice.word.is_after(self.admitted_at) => {
-                self.begin(id, advice.now)
-            }
+            Some(id) if is_unknown && !is_out && is_due => self.begin(id, advice.now),
             _ => false,
         }
+    }
+
+    /// Whether anybody is in the newest history, as it last said.
+    fn is_shown(&self, claims: &[Claim<'_>]) -> bool {
+        claims.iter().any(|claim| {
+            facts_of(claim).is_some_and(|facts| self.known(claim, facts) == Known::Current)
+        })
     }
 
     /// The first primary: the only one that claims it. A history that was only remembered gives way
     /// where nobody shows it any more.
     pub(super) fn found(&mut self, claims: &[Claim<'_>], advice: &Advice) -> bool {
-        let is_shown = |claim: &Claim<'_>| {
-            facts_of(claim).is_some_and(|facts| self.known(claim, facts) == Known::Current)
-        };
-        if self.is_founded || (self.head.is_some() && claims.iter().any(is_shown)) {
+        if self.is_founded || (self.head.is_some() && self.is_shown(claims)) {
             return false;
         }
         let ground = self.ground(claims, advice);
