@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::cli::Exit;
 use crate::config::problem::{Problem, render};
 use crate::config::{LoadError, default, dump, load};
+use crate::server::tls::Opened;
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -30,8 +31,15 @@ pub fn check(arguments: &CheckArguments) -> Exit {
     let (config, problems, text) = match load(&arguments.file) {
         Ok(loaded) => (Some(loaded.config), loaded.warnings, loaded.text),
         Err(LoadError::Invalid { problems, text }) => (None, problems, text),
-        Err(error) => return unreadable(&error, arguments.json),
+        Err(error) => return unusable(&error, arguments.json),
     };
+    // What only a start would find out: certificates and keys that are no such thing.
+    if let Some(error) = config
+        .as_ref()
+        .and_then(|config| Opened::open(config).err())
+    {
+        return unusable(&error, arguments.json);
+    }
     let is_refused = config.is_none() || (arguments.deny_warnings && !problems.is_empty());
     if arguments.json {
         say(&format!("{}\n", json(&problems, !is_refused)));
@@ -70,7 +78,7 @@ fn plural(count: usize, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
-fn unreadable(error: &LoadError, is_json: bool) -> Exit {
+fn unusable(error: &dyn std::error::Error, is_json: bool) -> Exit {
     if is_json {
         let report = serde_json::json!({ "ok": false, "error": error.to_string(), "problems": [] });
         say(&format!("{report:#}\n"));

@@ -48,7 +48,8 @@ impl UpstreamState {
             // Not one endpoint is left: this is another database under an old name.
             self.topology = Topology::of(&self.config);
         }
-        if before.health != self.config.health {
+        // Probes go the way sessions go: under other TLS they are other probes.
+        if before.health != self.config.health || before.tls != self.config.tls {
             self.probe_anew(now, &mut changes);
         }
         Some(changes)

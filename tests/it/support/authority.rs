@@ -24,9 +24,9 @@ impl Authority {
         let dir = TempDir::new().unwrap();
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "test CA");
+        // Two of them are told apart by name.
+        let name = format!("CA of {}", dir.path().display());
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         let made = params.self_signed(&key).unwrap();
         std::fs::write(dir.path().join("ca.crt"), made.pem()).unwrap();

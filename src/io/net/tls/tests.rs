@@ -264,3 +264,62 @@ fn a_subject_is_read_from_whatever_bytes_without_a_panic() {
     }
     assert_eq!(subject::of(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
 }
+
+#[tokio::test]
+async fn a_relay_passes_goodbyes_both_ways_and_a_missing_one_as_a_reset() {
+    use std::rc::Rc;
+
+    use crate::io::net::relay::{Reason, Relay, Side, Stock};
+
+    let folder = Folder::new();
+    let pair = folder.pair(&["db.test"], "db");
+    let config = folder.listener(&[&pair], ClientCertificates::None);
+    let acceptor = Acceptor::open(&config, Speaks::Other).unwrap();
+    let connector = Connector::open(&folder.upstream("db.test"), Speaks::Other).unwrap();
+    let large = vec![7; 3_000_000];
+    for says_goodbye in [true, false] {
+        let (near, client) = shake(&acceptor, &connector).await;
+        let (near, mut client) = (near.unwrap(), client.unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (mut endpoint, _) = listener.accept().await.unwrap();
+        let stock = Rc::new(Stock::default());
+        let mut relay = Relay::new(near, far, Box::default(), Rc::clone(&stock));
+        let asking = async {
+            client.write_all(&large).await.unwrap();
+            client.flush().await.unwrap();
+            if !says_goodbye {
+                return drop(client);
+            }
+            client.shutdown().await.unwrap();
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).await.unwrap();
+            assert!(got == large, "the answer is whole");
+        };
+        let answering = async {
+            let mut got = vec![0; large.len()];
+            endpoint.read_exact(&mut got).await.unwrap();
+            assert!(got == large, "the question is whole");
+            if says_goodbye {
+                assert_eq!(endpoint.read(&mut got).await.unwrap(), 0);
+                endpoint.write_all(&large).await.unwrap();
+                endpoint.shutdown().await.unwrap();
+            }
+        };
+        let (end, (), ()) = tokio::join!(relay.ended(), asking, answering);
+        let expected = if says_goodbye {
+            Reason::Closed {
+                first: Side::Client,
+            }
+        } else {
+            Reason::Reset(Side::Client)
+        };
+        assert_eq!(end.reason, expected);
+        assert_eq!(stock.spliced(), (0, 0), "nothing under TLS can be spliced");
+        drop(relay);
+        let left = endpoint.read(&mut [0; 1]).await;
+        assert_eq!(left.is_ok(), says_goodbye, "{left:?}");
+    }
+}
