@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::cli::exit::{Exit, complain, print};
 use crate::cli::table::{Cell, Table, Tone, paint, wants_colours};
+use crate::cli::upstreams::upstreams;
 use crate::config::default;
 use crate::control::admin::client::{self, AdminAddress, ClientError};
 use crate::control::admin::pages::{
-    EndpointPage, EventPage, Items, RefusedProblem, ReloadPage, StatusPage, UpstreamPage,
+    EventPage, Items, RefusedProblem, ReloadPage, StatusPage, UpstreamPage,
 };
 
 /// The API of the running process, and how its answers are printed.
@@ -101,17 +102,17 @@ impl Api {
 }
 
 /// A configured name goes into a URL as it is; anything else cannot be one.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     !text.is_empty() && text.bytes().all(is_fine)
 }
 
-fn unknown(name: &str) -> Exit {
+pub(super) fn unknown(name: &str) -> Exit {
     complain(&format!("there is no upstream {name:?}"));
     Exit::Failed
 }
 
-fn failed(error: &ClientError) -> Exit {
+pub(super) fn failed(error: &ClientError) -> Exit {
     complain(&error.to_string());
     match error {
         ClientError::Unreachable { error, .. } => match error.kind() {
@@ -125,7 +126,7 @@ fn failed(error: &ClientError) -> Exit {
             }
             match problem.status {
                 404 => Exit::Failed,
-                422 => Exit::Config,
+                422 if problem.code == "configuration_invalid" => Exit::Config,
                 _ => Exit::Refused,
             }
         }
@@ -211,89 +212,6 @@ fn state(state: &str) -> Cell {
     Cell::toned(state, tone)
 }
 
-fn upstreams(pages: &[UpstreamPage]) -> String {
-    let mut table = Table::new(&[
-        "UPSTREAM",
-        "ENDPOINT",
-        "ROLE",
-        "EPOCH",
-        "HEALTH",
-        "ELIGIBLE",
-        "IN-FLIGHT",
-        "EWMA",
-        "LAST PROBE",
-        "REASONS",
-    ]);
-    for (page, endpoint) in pages
-        .iter()
-        .flat_map(|page| page.endpoints.iter().map(move |one| (page, one)))
-    {
-        let eligible = if endpoint.eligible {
-            Cell::toned("yes", Tone::Good)
-        } else {
-            Cell::toned("no", Tone::Bad)
-        };
-        let health = match endpoint.health.as_str() {
-            "healthy" => Tone::Good,
-            "unhealthy" => Tone::Bad,
-            _ => Tone::Faint,
-        };
-        table.row([
-            page.name.as_str().into(),
-            endpoint.id.as_str().into(),
-            endpoint.role.as_deref().unwrap_or("-").into(),
-            dash(endpoint.epoch.map(|epoch| epoch.to_string())),
-            Cell::toned(endpoint.health.as_str(), health),
-            eligible,
-            endpoint.in_flight.to_string().into(),
-            dash(endpoint.latency_ewma_seconds.map(short)),
-            last_probe(endpoint),
-            reasons(endpoint).into(),
-        ]);
-    }
-    let is_coloured = wants_colours();
-    let mut text = table.print(is_coloured);
-    for page in pages.iter().filter(|page| page.state != "serving") {
-        let state = paint(&page.state, Tone::Bad, is_coloured);
-        let written = writeln!(
-            text,
-            "{}: {state}, {} held",
-            page.name, page.held_connections
-        );
-        debug_assert!(written.is_ok(), "a String takes everything");
-    }
-    text
-}
-
-fn dash(text: Option<String>) -> Cell {
-    match text {
-        Some(text) => text.into(),
-        None => Cell::toned("-", Tone::Faint),
-    }
-}
-
-fn last_probe(endpoint: &EndpointPage) -> Cell {
-    match &endpoint.last_probe {
-        None => Cell::toned("-", Tone::Faint),
-        Some(probe) => {
-            let age = short(probe.age_seconds);
-            let word = if probe.ok { "ok" } else { "failed" };
-            let tone = if probe.ok { Tone::Plain } else { Tone::Bad };
-            Cell::toned(format!("{word} {age} ago: {}", probe.detail), tone)
-        }
-    }
-}
-
-fn reasons(endpoint: &EndpointPage) -> String {
-    let words = endpoint.reasons.join(",");
-    match &endpoint.why {
-        Some(why) if words.is_empty() => why.clone(),
-        Some(why) => format!("{words} ({why})"),
-        None if words.is_empty() => "-".to_owned(),
-        None => words,
-    }
-}
-
 fn events(pages: &[EventPage]) -> String {
     let mut table = Table::new(&["AT", "UPSTREAM", "EVENT", "WHAT"]);
     for page in pages {
@@ -324,7 +242,7 @@ fn reloaded(page: &ReloadPage) -> String {
 }
 
 /// `420us`, `2.1ms`, `3.4s`, `5m`.
-fn short(seconds: f64) -> String {
+pub(super) fn short(seconds: f64) -> String {
     match seconds {
         s if s < 0.001 => format!("{:.0}us", s * 1e6),
         s if s < 1.0 => format!("{:.1}ms", s * 1e3),
@@ -347,54 +265,7 @@ fn period(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::admin::pages::{ProbePage, UpstreamLine};
-
-    fn endpoint() -> EndpointPage {
-        EndpointPage {
-            id: "pg1:5432".to_owned(),
-            role: Some("primary".to_owned()),
-            epoch: Some(6),
-            health: "healthy".to_owned(),
-            eligible: false,
-            reasons: vec!["fenced".to_owned()],
-            why: Some("timeline 6 is older than 7".to_owned()),
-            in_flight: 0,
-            latency_ewma_seconds: Some(0.0021),
-            weight: 1,
-            since: String::new(),
-            last_probe: Some(ProbePage {
-                ok: true,
-                took_seconds: 0.004,
-                detail: "not in recovery, timeline 6".to_owned(),
-                age_seconds: 0.42,
-            }),
-        }
-    }
-
-    #[test]
-    fn an_endpoint_without_traffic_says_why() {
-        let page = UpstreamPage {
-            name: "orders".to_owned(),
-            kind: "postgres".to_owned(),
-            balance: "ewma".to_owned(),
-            generation: 3,
-            state: "no_primary".to_owned(),
-            primary: None,
-            fence_epoch: Some(7),
-            last_primary: None,
-            is_split_brain: false,
-            held_connections: 12,
-            endpoints: vec![endpoint()],
-        };
-        let text = upstreams(&[page]);
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(
-            lines[1],
-            "orders    pg1:5432  primary  6      healthy  no        0          2.1ms  \
-             ok 420.0ms ago: not in recovery, timeline 6  fenced (timeline 6 is older than 7)"
-        );
-        assert_eq!(lines[2], "orders: no_primary, 12 held");
-    }
+    use crate::control::admin::pages::UpstreamLine;
 
     #[test]
     fn the_status_fits_on_a_screen_and_ends_with_its_warnings() {

@@ -8,7 +8,9 @@ pub mod check;
 pub mod demo;
 pub mod drill;
 mod exit;
+mod order;
 mod table;
+mod upstreams;
 
 pub use exit::Exit;
 
@@ -84,6 +86,17 @@ enum Command {
         /// Only of this upstream
         upstream: Option<String>,
     },
+    /// Tell who is primary now; it is asked, and believed when it says so itself
+    Primary(order::PrimaryArguments),
+    /// Hold new sessions and let running transactions end, until `resume` or the time is over
+    Pause(order::PauseArguments),
+    /// Pause until another primary is verified: promote it meanwhile
+    Switch(order::SwitchArguments),
+    /// End a pause or a switch: everybody goes on
+    Resume {
+        /// Its name
+        upstream: String,
+    },
     /// Read the configuration again; nothing changes when it has an error
     Reload,
     /// Print the version
@@ -141,6 +154,10 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
         Command::Status => api.status(),
         Command::Upstreams { name } => api.upstreams(name.as_deref()),
         Command::Events { upstream } => api.events(upstream.as_deref()),
+        Command::Primary(arguments) => api.primary(&arguments),
+        Command::Pause(arguments) => api.pause(&arguments),
+        Command::Switch(arguments) => api.switch(&arguments),
+        Command::Resume { upstream } => api.resume(&upstream),
         Command::Reload => api.reload(),
         Command::Version => {
             let revision = option_env!("FAIRLEAD_REVISION").unwrap_or("unknown");

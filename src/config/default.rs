@@ -151,6 +151,9 @@ pub const FAILOVER_QUIET: Duration = Duration::from_secs(5);
 pub const ORDER_WAIT: Duration = Duration::from_secs(5);
 /// A pause ends by itself after this unless told otherwise.
 pub const PAUSE: Duration = Duration::from_secs(30);
+/// A switch ends by itself after this unless told otherwise: what an operator needs to promote by
+/// hand.
+pub const SWITCH: Duration = Duration::from_secs(60);
 /// A longer pause is an outage.
 pub const PAUSE_MAX: Duration = Duration::from_secs(600);
 /// Transactions that run when a pause begins may go on for this long.

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::base::bell::Bells;
@@ -21,12 +21,14 @@ use crate::config::default;
 use crate::config::upstream::Upstream;
 use crate::control::fences::Fences;
 use crate::control::journal::Journal;
+use crate::control::orders::Desk;
 use crate::control::probing::RunningProbe;
 use crate::control::sourcing::{RunningSource, next_word};
 use crate::io::net::resolve::Resolver;
 use crate::io::probe::Report;
 use crate::model::fence::Fence;
 use crate::model::name::Name;
+use crate::model::order::{Order, OrderRefused};
 use crate::telemetry::handles::UpstreamCounts;
 use crate::upstream::cell::{Kick, UpstreamCell};
 use crate::upstream::effect::{Effect, StateEvent};
@@ -58,9 +60,14 @@ pub struct ActorHandle {
     task: AbortHandle,
 }
 
+/// What others tell an actor.
 #[derive(Debug)]
-enum Command {
+pub(super) enum Command {
+    /// The configuration was loaded again.
     Configure(Arc<Upstream>),
+    /// An operator orders something and waits for the answer.
+    Order(Order, oneshot::Sender<Result<(), OrderRefused>>),
+    /// It is not configured any more.
     Stop,
     /// Panics, and this often again while it recovers.
     #[cfg(test)]
@@ -139,6 +146,11 @@ impl ActorHandle {
         }
     }
 
+    /// Where it takes orders.
+    pub fn desk(&self) -> Desk {
+        Desk::new(Arc::clone(&self.cell), self.commands.clone())
+    }
+
     /// Ends it: every endpoint is retired as removed.
     pub async fn stop(&self) {
         if self.commands.send(Command::Stop).await.is_err() {
@@ -184,7 +196,7 @@ pub(super) struct Actor {
     pub(super) surroundings: Surroundings,
     pub(super) counts: Arc<UpstreamCounts>,
     pub(super) config: Arc<Upstream>,
-    state: UpstreamState,
+    pub(super) state: UpstreamState,
     /// What the machine last wanted remembered.
     pub(super) fence: Option<Fence>,
     pub(super) probes: HashMap<Name, RunningProbe>,
@@ -228,6 +240,9 @@ impl Actor {
             tokio::select! {
                 command = inbox.commands.recv() => match command {
                     Some(Command::Configure(config)) => self.guarded(|actor| actor.configure(config)),
+                    Some(Command::Order(order, reply)) => {
+                        self.guarded(|actor| actor.take_order(order, reply));
+                    }
                     Some(Command::Stop) | None => return self.end(),
                     #[cfg(test)]
                     Some(Command::Panic(count)) => {

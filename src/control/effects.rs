@@ -83,19 +83,21 @@ impl Actor {
 
     /// The first primary after a start is no change: an alert on changes must not fire then.
     fn count(&self, event: &EventKind) {
-        if let EventKind::Primary {
-            from: Some(from),
-            to: Some(to),
-            lost_for,
-            ..
-        } = event
-        {
-            match lost_for {
+        match event {
+            EventKind::Primary {
+                from: Some(from),
+                to: Some(to),
+                lost_for,
+                ..
+            } => match lost_for {
                 Some(lost_for) if from == to => {
                     self.counts.primary_returned(*lost_for);
                 }
                 lost_for => self.counts.primary_changed(*lost_for),
-            }
+            },
+            EventKind::Refused { .. } => self.counts.claim_refused(),
+            EventKind::TakeBack { .. } => self.counts.take_back_refused(),
+            _ => {}
         }
     }
 }

@@ -135,6 +135,13 @@ pub enum SuspensionCause {
 }
 
 impl SuspensionCause {
+    /// Every cause.
+    pub const ALL: [SuspensionCause; 3] = [
+        SuspensionCause::Failover,
+        SuspensionCause::Pause,
+        SuspensionCause::Switch,
+    ];
+
     /// The word used in metrics and API.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -14,6 +14,7 @@ use crate::config::listener::{Listener, Protocol};
 use crate::config::route::{Retry, Route};
 use crate::config::{Config, default};
 use crate::control::actor::{ActorHandle, Surroundings};
+use crate::control::orders::Desks;
 use crate::io::net::bind::BindError;
 use crate::model::name::Name;
 use crate::proxy::listener::{ListenerCell, ListenerPicture, RouteEntry};
@@ -52,6 +53,8 @@ pub struct Parts {
     pub surroundings: Surroundings,
     /// All upstreams.
     pub registry: Arc<Published<Registry>>,
+    /// Where orders for upstreams are taken.
+    pub desks: Arc<Published<Desks>>,
     /// All bound addresses.
     pub bound: Arc<Published<BTreeMap<Name, Vec<SocketAddr>>>>,
     /// The configuration in force.
@@ -193,12 +196,12 @@ impl InForce {
                 }
             }
         }
-        let kept = self
-            .actors
-            .iter()
-            .filter(|(name, _)| config.upstreams.contains_key(*name));
-        let cells = kept.map(|(_, actor)| Arc::clone(&actor.cell));
+        let actors = self.actors.iter();
+        let kept = actors.filter(|(name, _)| config.upstreams.contains_key(*name));
+        let cells = kept.clone().map(|(_, actor)| Arc::clone(&actor.cell));
         self.parts.registry.publish(Registry::new(cells));
+        let desks = kept.map(|(name, actor)| (name.clone(), actor.desk()));
+        self.parts.desks.publish(desks.collect());
     }
 
     fn publish_listeners(&mut self, config: &Config, tls: &Opened) {

@@ -22,6 +22,7 @@ use crate::control::admin::listen::{Door, DoorError};
 use crate::control::admin::{AdminContext, ReloadCall};
 use crate::control::fences::{Fences, StateDirError};
 use crate::control::journal::Journal;
+use crate::control::orders::Desks;
 use crate::control::readiness::Readiness;
 use crate::model::name::Name;
 use crate::proxy::alarm::{DrainPhase, SWEEP_INTERVAL};
@@ -120,6 +121,7 @@ impl Server {
     ) -> Result<(), StartError> {
         let context = Arc::new(AdminContext {
             registry: Arc::clone(&self.parts.registry),
+            desks: Arc::clone(&self.parts.desks),
             journal: Arc::clone(&self.journal),
             bound: Arc::clone(&self.parts.bound),
             config: Arc::clone(&self.parts.published),
@@ -382,6 +384,7 @@ fn parts(config: &Config) -> Result<(Parts, Arc<Journal>), StartError> {
         access_log,
         surroundings,
         registry: Arc::new(Published::new(Registry::default())),
+        desks: Arc::new(Published::new(Desks::default())),
         bound: Arc::new(Published::new(BTreeMap::new())),
         published: Arc::new(Published::new(Arc::default())),
     };

@@ -143,12 +143,23 @@ catalog! {
         "How long there was no primary, each time one was found again.";
     UPSTREAM_SPLIT_BRAIN Gauge "fairlead_upstream_split_brain" ["upstream"]
         "1 while two endpoints claim to be primary in the same epoch; neither is routed to.";
+    UPSTREAM_SUSPENDED Gauge "fairlead_upstream_suspended" ["upstream", "cause"]
+        "1 while nothing new goes to the primary, by cause: failover (a manager's), pause, switch.";
+    UPSTREAM_CLAIMS_REFUSED Counter "fairlead_upstream_claims_refused_total" ["upstream", "reason"]
+        "Claims to be primary that were refused: history (too old or unknown), take_back (the manager went back to an old one).";
     UPSTREAM_HELD Gauge "fairlead_upstream_held_connections" ["upstream"]
         "Clients that wait for an eligible endpoint now.";
     UPSTREAM_HOLD_DURATION Wait "fairlead_upstream_hold_duration_seconds" ["upstream"]
         "How long held clients waited, however it ended.";
     UPSTREAM_SESSIONS_CLOSED Counter "fairlead_upstream_sessions_closed_total" ["upstream", "reason"]
         "Sessions ended by us or by a failure, by reason; ordinary ends do not count.";
+
+    SOURCE_UP Gauge "fairlead_source_up" ["upstream", "source"]
+        "1 while enough of those the source asks answer for its word to count.";
+    SOURCE_LAST_SUCCESS Gauge "fairlead_source_last_success_timestamp_seconds" ["upstream", "source"]
+        "When the source last said anything, in seconds since 1970; 0 before its first word.";
+    SOURCE_EVENTS Counter "fairlead_source_events_total" ["upstream", "source"]
+        "Words of the source about endpoints, leaders and failovers.";
 
     ENDPOINT_UP Gauge "fairlead_endpoint_up" ["upstream", "endpoint"]
         "1 while its probes say it is healthy.";
@@ -170,6 +181,10 @@ catalog! {
         "Probes by result: passed, failed.";
     ENDPOINT_ROLE Gauge "fairlead_endpoint_role" ["upstream", "endpoint", "role"]
         "Always 1; the label is its verified role.";
+    ENDPOINT_LAG_BYTES Gauge "fairlead_endpoint_replica_lag_bytes" ["upstream", "endpoint"]
+        "How far a replica is behind the primary; no series while that is not known.";
+    ENDPOINT_LAG_SECONDS Gauge "fairlead_endpoint_replica_lag_seconds" ["upstream", "endpoint"]
+        "Age of what a replica replayed last, 0 when there is nothing to replay.";
     ENDPOINT_EVIDENCE_AGE Gauge "fairlead_endpoint_evidence_age_seconds" ["upstream", "endpoint"]
         "How long ago its last successful probe began.";
 

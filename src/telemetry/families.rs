@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric as Sample, MetricFamily, MetricType,
 };
 
+use crate::base::time::wall;
+use crate::model::event::SuspensionCause;
 use crate::model::failure::FailureKind;
 use crate::model::name::Name;
 use crate::telemetry::catalog::{self, Kind, Metric};
@@ -16,7 +18,7 @@ use crate::telemetry::handles::{
 };
 use crate::telemetry::local::Distribution;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::reading::{EndpointReading, UpstreamReading};
+use crate::telemetry::reading::{EndpointReading, SourceReading, UpstreamReading};
 
 /// The families that have at least one series, by name.
 #[derive(Default)]
@@ -147,6 +149,13 @@ impl Families {
         }
         let changes = counts.primary_changes.value();
         self.number(&catalog::UPSTREAM_PRIMARY_CHANGES, &[name], changes);
+        for (reason, tally) in [
+            ("history", &counts.claims_refused),
+            ("take_back", &counts.take_backs),
+        ] {
+            let labels = [name, reason];
+            self.number(&catalog::UPSTREAM_CLAIMS_REFUSED, &labels, tally.value());
+        }
         let mut without = Distribution::default();
         without.add(&counts.without_primary);
         self.histogram(&catalog::UPSTREAM_WITHOUT_PRIMARY, name, &without);
@@ -175,10 +184,29 @@ impl Families {
             ] {
                 self.number(metric, &[name], value);
             }
+            for cause in SuspensionCause::ALL {
+                let is_on = roles.suspended_by == Some(cause);
+                let labels = [name, cause.as_str()];
+                self.number(&catalog::UPSTREAM_SUSPENDED, &labels, u64::from(is_on));
+            }
+        }
+        if let Some(source) = &reading.source {
+            self.source(name, source);
         }
         for endpoint in &reading.endpoints {
             self.endpoint(name, endpoint);
         }
+    }
+
+    fn source(&mut self, upstream: &str, source: &SourceReading) {
+        let labels = [upstream, source.kind];
+        let heard_at = source
+            .heard_at
+            .map(|at| wall(at).duration_since(UNIX_EPOCH));
+        let heard_at = heard_at.and_then(Result::ok).unwrap_or_default();
+        self.number(&catalog::SOURCE_UP, &labels, u64::from(source.has_say));
+        self.gauge_seconds(&catalog::SOURCE_LAST_SUCCESS, &labels, heard_at);
+        self.number(&catalog::SOURCE_EVENTS, &labels, source.words);
     }
 
     fn endpoint(&mut self, upstream: &str, reading: &EndpointReading) {
@@ -211,6 +239,12 @@ impl Families {
         }
         if let Some(age) = reading.evidence_age {
             self.gauge_seconds(&catalog::ENDPOINT_EVIDENCE_AGE, &labels, age);
+        }
+        if let Some(bytes) = reading.lag.bytes {
+            self.number(&catalog::ENDPOINT_LAG_BYTES, &labels, bytes);
+        }
+        if let Some(seconds) = reading.lag.seconds {
+            self.value(&catalog::ENDPOINT_LAG_SECONDS, &labels, seconds);
         }
         if let Some(role) = reading.role {
             let labels = [upstream, id, role.as_str()];

@@ -180,6 +180,8 @@ pub struct UpstreamCounts {
     workers: PerWorker<UpstreamTallies>,
     pub(crate) primary_changes: Tally,
     pub(crate) without_primary: Waits,
+    pub(crate) claims_refused: Tally,
+    pub(crate) take_backs: Tally,
 }
 
 /// One worker's counts of one upstream.
@@ -199,6 +201,8 @@ impl UpstreamCounts {
             workers: PerWorker::new(workers),
             primary_changes: Tally::default(),
             without_primary: Waits::default(),
+            claims_refused: Tally::default(),
+            take_backs: Tally::default(),
         }
     }
 
@@ -218,6 +222,16 @@ impl UpstreamCounts {
         if let Some(lost_for) = lost_for {
             self.without_primary.observe_shared(lost_for);
         }
+    }
+
+    /// A claim to be primary was refused for its history. For the actor.
+    pub fn claim_refused(&self) {
+        self.claims_refused.add_shared(1);
+    }
+
+    /// The manager went back to an old primary, which was refused. For the actor.
+    pub fn take_back_refused(&self) {
+        self.take_backs.add_shared(1);
     }
 
     /// The same endpoint is primary again, after `lost_for` without one. For the actor.

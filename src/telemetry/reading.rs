@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use crate::base::time::Time;
+use crate::model::event::SuspensionCause;
 use crate::model::name::Name;
-use crate::model::role::{Epoch, Role};
+use crate::model::role::{Epoch, Lag, Role};
 
 /// One upstream at the moment of a scrape.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +19,8 @@ pub struct UpstreamReading {
     pub held: u64,
     /// Only in an upstream with roles.
     pub roles: Option<RolesReading>,
+    /// Only in an upstream with a source.
+    pub source: Option<SourceReading>,
     /// Every endpoint; empty where series per endpoint are switched off.
     pub endpoints: Vec<EndpointReading>,
 }
@@ -43,6 +47,21 @@ pub struct RolesReading {
     pub epoch: Epoch,
     /// Two claim the same epoch.
     pub is_split_brain: bool,
+    /// Nothing new goes to the primary: by whom or what.
+    pub suspended_by: Option<SuspensionCause>,
+}
+
+/// The source of one upstream at the moment of a scrape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceReading {
+    /// The word for its kind.
+    pub kind: &'static str,
+    /// Its word counts.
+    pub has_say: bool,
+    /// When it last said anything.
+    pub heard_at: Option<Time>,
+    /// How often it did.
+    pub words: u64,
 }
 
 /// One endpoint at the moment of a scrape.
@@ -72,6 +91,8 @@ pub struct EndpointReading {
     pub probes_failed: u64,
     /// Its verified role; only in an upstream with roles.
     pub role: Option<Role>,
+    /// How far it is behind, where it is a replica.
+    pub lag: Lag,
     /// How long ago the last successful probe asked.
     pub evidence_age: Option<Duration>,
 }

@@ -14,7 +14,7 @@ use crate::base::time::now;
 use crate::config::listener::Protocol;
 use crate::config::{default, dump};
 use crate::control::admin::pages::{Items, ListenerPage, ProblemPage, RefusedProblem, StatusPage};
-use crate::control::admin::{AdminContext, ReloadCall, guard, picture, readings};
+use crate::control::admin::{AdminContext, ReloadCall, guard, order, picture, readings};
 use crate::telemetry::metrics::CONTENT_TYPE;
 
 /// By which door a request came in.
@@ -76,6 +76,9 @@ async fn find(context: &AdminContext, way: Way, request: Request<Incoming>) -> P
     }
     if path == "/api/v1/reload" {
         return reload(context, way, request).await;
+    }
+    if let Some(named) = order::path_of(&path) {
+        return order::take(context, way, named, request).await;
     }
     let read = match path.as_str() {
         "/livez" => Some(text(StatusCode::OK, "ok\n".to_owned())),
@@ -243,11 +246,12 @@ async fn reload(context: &AdminContext, way: Way, request: Request<Incoming>) ->
         return not_allowed("POST");
     }
     if way != Way::Socket {
-        let detail =
-            "changes are made over the Unix socket (admin.socket) only; SIGHUP reloads, too";
-        return problem(StatusCode::FORBIDDEN, "read_only", detail);
+        return read_only(
+            "changes are made over the Unix socket (admin.socket) only; SIGHUP reloads, too",
+        );
     }
-    if let Err(page) = swallow(request.into_body()).await {
+    // Nobody needs it, but the connection may be used again.
+    if let Err(page) = read_body(request.into_body()).await {
         return *page;
     }
     let (reply, answer) = oneshot::channel();
@@ -281,8 +285,8 @@ fn refused(errors: Vec<RefusedProblem>) -> Page {
     problem_json(StatusCode::UNPROCESSABLE_ENTITY, &page)
 }
 
-/// Reads a body that nobody needs, so that the connection can be used again.
-async fn swallow(body: Incoming) -> Result<(), Box<Page>> {
+/// Reads a whole body, bounded in size and time.
+pub(super) async fn read_body(body: Incoming) -> Result<Bytes, Box<Page>> {
     let too_large = || {
         Box::new(problem(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -295,7 +299,7 @@ async fn swallow(body: Incoming) -> Result<(), Box<Page>> {
     }
     let read = Limited::new(body, default::ADMIN_BODY_BYTES_MAX).collect();
     match tokio::time::timeout(default::ADMIN_BODY_TIMEOUT, read).await {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(read)) => Ok(read.to_bytes()),
         Ok(Err(_)) => Err(too_large()),
         Err(_) => Err(Box::new(problem(
             StatusCode::REQUEST_TIMEOUT,
@@ -305,11 +309,15 @@ async fn swallow(body: Incoming) -> Result<(), Box<Page>> {
     }
 }
 
-fn not_found(detail: &str) -> Page {
+pub(super) fn read_only(detail: &str) -> Page {
+    problem(StatusCode::FORBIDDEN, "read_only", detail)
+}
+
+pub(super) fn not_found(detail: &str) -> Page {
     problem(StatusCode::NOT_FOUND, "not_found", detail)
 }
 
-fn not_allowed(allow: &'static str) -> Page {
+pub(super) fn not_allowed(allow: &'static str) -> Page {
     let detail = "this page has other methods";
     let mut page = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
     page.headers_mut()
@@ -328,7 +336,7 @@ fn problem_page(status: StatusCode, code: &str, detail: &str) -> ProblemPage {
     }
 }
 
-fn problem(status: StatusCode, code: &str, detail: &str) -> Page {
+pub(super) fn problem(status: StatusCode, code: &str, detail: &str) -> Page {
     problem_json(status, &problem_page(status, code, detail))
 }
 
@@ -339,7 +347,7 @@ fn problem_json(status: StatusCode, page: &ProblemPage) -> Page {
     page
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Page {
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Page {
     match serde_json::to_vec(value) {
         Ok(bytes) => with_type(status, "application/json", bytes.into()),
         // These types have string keys only; there is nothing in them that cannot be written.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -113,11 +114,23 @@ pub fn ask(
     path: &str,
     timeout: Duration,
 ) -> Result<Answer, ClientError> {
+    send(address, method, path, "", timeout)
+}
+
+/// One request.
+fn send(
+    address: &AdminAddress,
+    method: &str,
+    path: &str,
+    body: &str,
+    timeout: Duration,
+) -> Result<Answer, ClientError> {
     let deadline = now().after(timeout);
     let head = |host: &str| {
+        let length = body.len();
         format!(
             "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\
-             content-length: 0\r\n\r\n"
+             content-length: {length}\r\n\r\n{body}"
         )
     };
     let received = match address {
@@ -150,7 +163,25 @@ pub fn call<T: DeserializeOwned>(
     path: &str,
     timeout: Duration,
 ) -> Result<T, ClientError> {
-    let answer = ask(address, method, path, timeout)?;
+    taken(address, ask(address, method, path, timeout)?)
+}
+
+/// POST of a body as JSON, otherwise as [`call`].
+pub fn post<T: DeserializeOwned>(
+    address: &AdminAddress,
+    path: &str,
+    body: &impl Serialize,
+    timeout: Duration,
+) -> Result<T, ClientError> {
+    let body = serde_json::to_string(body).map_err(|error| ClientError::Unreadable {
+        address: address.clone(),
+        detail: error.to_string(),
+    })?;
+    taken(address, send(address, "POST", path, &body, timeout)?)
+}
+
+/// The body of a success as its type, anything else as an error.
+fn taken<T: DeserializeOwned>(address: &AdminAddress, answer: Answer) -> Result<T, ClientError> {
     let unreadable = |error: serde_json::Error| ClientError::Unreadable {
         address: address.clone(),
         detail: format!("status {}, {error}", answer.status),

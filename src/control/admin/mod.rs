@@ -1,13 +1,14 @@
 //! The API: what runs, in JSON and for Prometheus, and the few things that may be changed.
 //!
 //! `listen` accepts on three kinds of door, `guard` refuses what a browser was tricked into,
-//! `answer` finds the page, `picture` and `readings` fill it from the live snapshots, `pages` are
-//! its shapes. `client` is the other side, for the command line.
+//! `answer` finds the page, `order` takes what an operator orders, `picture` and `readings` fill
+//! pages from the live snapshots, `pages` are their shapes. `client` is the other side, for the command line.
 
 mod answer;
 pub mod client;
 mod guard;
 pub mod listen;
+mod order;
 pub mod pages;
 pub mod picture;
 mod readings;
@@ -24,6 +25,7 @@ use crate::base::time::Time;
 use crate::config::Config;
 use crate::control::admin::pages::{RefusedProblem, ReloadPage};
 use crate::control::journal::Journal;
+use crate::control::orders::Desks;
 use crate::control::readiness::Readiness;
 use crate::model::name::Name;
 use crate::telemetry::metrics::Metrics;
@@ -37,6 +39,8 @@ pub type Bound = BTreeMap<Name, Vec<SocketAddr>>;
 pub struct AdminContext {
     /// Every configured upstream.
     pub registry: Arc<Published<Registry>>,
+    /// Where orders for upstreams are taken.
+    pub desks: Arc<Published<Desks>>,
     /// What happened.
     pub journal: Arc<Journal>,
     /// Where the listeners are.

@@ -71,7 +71,7 @@ pub struct UpstreamPage {
     pub balance: String,
     /// Of its snapshot; rises with every change.
     pub generation: u64,
-    /// `serving`, `starting`, `split_brain`, `no_primary` or `no_eligible_endpoint`.
+    /// `serving`, `starting`, `split_brain`, `suspended`, `no_primary` or `no_eligible_endpoint`.
     pub state: String,
     /// The verified primary; null without one and where there are no roles.
     pub primary: Option<PrimaryPage>,
@@ -81,6 +81,12 @@ pub struct UpstreamPage {
     pub last_primary: Option<String>,
     /// Two endpoints claim to be primary in the same epoch.
     pub is_split_brain: bool,
+    /// Nothing new goes to the primary for a while; null otherwise.
+    #[serde(default)]
+    pub suspension: Option<SuspensionPage>,
+    /// What tells it about its endpoints besides they themselves; null where nothing does.
+    #[serde(default)]
+    pub source: Option<SourcePage>,
     /// Clients that wait for an eligible endpoint.
     pub held_connections: u64,
     /// In configured order.
@@ -98,6 +104,86 @@ pub struct PrimaryPage {
     pub since: String,
     /// How long ago it last said so itself.
     pub evidence_age_seconds: Option<f64>,
+}
+
+/// Nothing new goes to the primary, and what its sessions say stands still.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SuspensionPage {
+    /// `failover` (a manager's), `pause` or `switch` (an operator's).
+    pub cause: String,
+    /// Since when.
+    pub since: String,
+    /// It ends by itself then.
+    pub until: String,
+    /// The same, from now.
+    pub seconds_left: f64,
+    /// Who is expected to become primary.
+    pub candidate: Option<String>,
+}
+
+/// The source of an upstream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourcePage {
+    /// `patroni`, `sentinel` or `redis_cluster`.
+    pub kind: String,
+    /// Of those it asks, how many answer.
+    pub up: usize,
+    /// How many it asks.
+    pub of: usize,
+    /// Enough answer for its word to count.
+    pub has_say: bool,
+    /// Whom it names as primary.
+    pub leader: Option<String>,
+    /// The manager is told not to act (Patroni's pause).
+    pub is_paused: bool,
+    /// When it last said anything; null before the first word.
+    pub last_success: Option<String>,
+    /// How long ago that was.
+    pub age_seconds: Option<f64>,
+    /// What is wrong with those that do not answer.
+    pub trouble: Option<String>,
+}
+
+/// Body of `POST …/primary`: the endpoint is primary now; ask it, and believe it if it says so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrimaryOrder {
+    /// `host:port`.
+    pub endpoint: String,
+    /// Refused unless this is newer than the fence.
+    #[serde(default)]
+    pub epoch: Option<u64>,
+    /// Take the fence back to what the endpoint says of itself: what a newer history has
+    /// acknowledged is lost.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Body of `POST …/pause`: hold new sessions, let running transactions end.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseOrder {
+    /// It ends by itself then; 30 where it is left out.
+    #[serde(default)]
+    pub for_seconds: Option<f64>,
+    /// Transactions may go on this long; 5 where it is left out.
+    #[serde(default)]
+    pub grace_seconds: Option<f64>,
+}
+
+/// Body of `POST …/switch`: a pause that ends when another primary is verified.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchOrder {
+    /// Who is expected; anybody where it is left out.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// It ends by itself then; 60 where it is left out.
+    #[serde(default)]
+    pub for_seconds: Option<f64>,
+    /// Transactions may go on this long; 5 where it is left out.
+    #[serde(default)]
+    pub grace_seconds: Option<f64>,
 }
 
 /// One endpoint of an upstream.
@@ -121,6 +207,12 @@ pub struct EndpointPage {
     pub in_flight: u32,
     /// Peak EWMA; null before the first answer.
     pub latency_ewma_seconds: Option<f64>,
+    /// Behind the primary by this much; null for a primary and where it is not known.
+    #[serde(default)]
+    pub lag_bytes: Option<u64>,
+    /// Age of what it replayed last, 0 when there is nothing to replay.
+    #[serde(default)]
+    pub lag_seconds: Option<f64>,
     /// Its weight; 0 drains it.
     pub weight: u32,
     /// Since when health, role and reasons are as they are.
@@ -185,6 +277,9 @@ pub struct EventPage {
     /// How long there was no primary.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub without_primary_seconds: Option<f64>,
+    /// How long a suspension lasted that is over.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lasted_seconds: Option<f64>,
     /// The whole of it in one sentence.
     pub text: String,
 }

@@ -4,13 +4,14 @@ use std::sync::atomic::Ordering;
 
 use crate::base::time::{Rfc3339, Time, wall};
 use crate::control::admin::pages::{
-    EndpointPage, EventPage, PrimaryPage, ProbePage, UpstreamLine, UpstreamPage,
+    EndpointPage, EventPage, PrimaryPage, ProbePage, SourcePage, SuspensionPage, UpstreamLine,
+    UpstreamPage,
 };
 use crate::model::event::{Event, EventKind};
 use crate::model::flags::Flag;
 use crate::model::verdict::Verdict;
-use crate::upstream::cell::UpstreamCell;
-use crate::upstream::snapshot::{EndpointView, Snapshot};
+use crate::upstream::cell::{SourceReading, UpstreamCell};
+use crate::upstream::snapshot::{EndpointView, Snapshot, SourceView, Suspension};
 
 fn rfc3339(at: Time) -> String {
     Rfc3339(wall(at)).to_string()
@@ -22,6 +23,7 @@ fn state(snapshot: &Snapshot) -> &'static str {
     match &snapshot.roles {
         _ if snapshot.is_starting => "starting",
         Some(roles) if roles.is_split_brain => "split_brain",
+        Some(roles) if roles.suspension.is_some() => "suspended",
         Some(_) if !has(&snapshot.primary.positions) => "no_primary",
         None if !has(&snapshot.any.positions) => "no_eligible_endpoint",
         _ => "serving",
@@ -76,6 +78,15 @@ pub fn upstream(cell: &UpstreamCell, now: Time) -> UpstreamPage {
             .and_then(|roles| roles.last_primary.as_ref())
             .map(ToString::to_string),
         is_split_brain: roles.is_some_and(|roles| roles.is_split_brain),
+        suspension: roles
+            .and_then(|roles| roles.suspension.as_ref())
+            .map(|suspension| suspension_page(suspension, now)),
+        source: cell
+            .source
+            .load()
+            .as_ref()
+            .as_ref()
+            .map(|reading| source(reading, roles.and_then(|roles| roles.source.as_ref()), now)),
         held_connections: cell.held.load(Ordering::Relaxed) as u64,
         endpoints: endpoints
             .map(|view| endpoint(view, &snapshot, now))
@@ -83,9 +94,38 @@ pub fn upstream(cell: &UpstreamCell, now: Time) -> UpstreamPage {
     }
 }
 
+fn suspension_page(suspension: &Suspension, now: Time) -> SuspensionPage {
+    SuspensionPage {
+        cause: suspension.cause.as_str().to_owned(),
+        since: rfc3339(suspension.since),
+        until: rfc3339(suspension.until),
+        seconds_left: suspension.until.since(now).as_secs_f64(),
+        candidate: suspension.candidate.as_ref().map(ToString::to_string),
+    }
+}
+
+/// How it does is told by itself, what counts of what it says is in the picture.
+fn source(reading: &SourceReading, view: Option<&SourceView>, now: Time) -> SourcePage {
+    let status = &reading.status;
+    SourcePage {
+        kind: reading.kind.to_owned(),
+        up: status.up,
+        of: status.of,
+        has_say: status.has_say,
+        leader: view
+            .and_then(|view| view.leader.as_ref())
+            .map(ToString::to_string),
+        is_paused: view.is_some_and(|view| view.is_paused),
+        last_success: status.heard_at.map(rfc3339),
+        age_seconds: status.heard_at.map(|at| now.since(at).as_secs_f64()),
+        trouble: status.trouble.clone(),
+    }
+}
+
 fn endpoint(view: &EndpointView, snapshot: &Snapshot, now: Time) -> EndpointPage {
     let (decay, _) = snapshot.config.balance.ewma();
     let latency = view.endpoint.latency.micros(now, decay);
+    let lag = view.endpoint.lag.load();
     EndpointPage {
         id: view.endpoint.id.to_string(),
         role: snapshot
@@ -103,6 +143,8 @@ fn endpoint(view: &EndpointView, snapshot: &Snapshot, now: Time) -> EndpointPage
         why: view.why.as_deref().map(str::to_owned),
         in_flight: view.endpoint.in_flight.load(Ordering::Relaxed),
         latency_ewma_seconds: latency.map(|micros| f64::from(micros) / 1e6),
+        lag_bytes: lag.bytes,
+        lag_seconds: lag.seconds,
         weight: view.weight,
         since: rfc3339(view.since),
         last_probe: view
@@ -149,6 +191,10 @@ pub fn event(event: &Event) -> EventPage {
         to: None,
         epoch: None,
         without_primary_seconds: None,
+        lasted_seconds: match &event.kind {
+            EventKind::Unsuspended { lasted, .. } => Some(lasted.as_secs_f64()),
+            _ => None,
+        },
         text: String::new(),
     };
     let (kind, text) = match &event.kind {

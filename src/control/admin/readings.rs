@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::base::time::Time;
 use crate::control::admin::picture::health;
-use crate::telemetry::reading::{EndpointReading, RolesReading, StateCounts, UpstreamReading};
+use crate::telemetry::reading::{
+    EndpointReading, RolesReading, SourceReading, StateCounts, UpstreamReading,
+};
 use crate::upstream::cell::UpstreamCell;
 use crate::upstream::endpoint::Counts;
 use crate::upstream::snapshot::{EndpointView, Snapshot};
@@ -27,9 +29,22 @@ pub(super) fn upstream(cell: &UpstreamCell, is_per_endpoint: bool, now: Time) ->
             has_primary: !snapshot.primary.positions.is_empty(),
             epoch: roles.epoch,
             is_split_brain: roles.is_split_brain,
+            suspended_by: roles.suspension.as_ref().map(|suspension| suspension.cause),
         }),
+        source: source(cell),
         endpoints,
     }
+}
+
+fn source(cell: &UpstreamCell) -> Option<SourceReading> {
+    let reading = cell.source.load();
+    let reading = reading.as_ref().as_ref()?;
+    Some(SourceReading {
+        kind: reading.kind,
+        has_say: reading.status.has_say,
+        heard_at: reading.status.heard_at,
+        words: reading.words,
+    })
 }
 
 fn states(snapshot: &Snapshot) -> StateCounts {
@@ -65,6 +80,7 @@ fn endpoint(view: &EndpointView, snapshot: &Snapshot, now: Time) -> EndpointRead
         weight: view.weight,
         probes_passed: read(&counts.probes_passed),
         probes_failed: read(&counts.probes_failed),
+        lag: endpoint.lag.load(),
         role: snapshot.roles.is_some().then_some(view.role),
         evidence_age: endpoint.verdicts.load().evidence_at.map(|at| now.since(at)),
     }

@@ -18,6 +18,7 @@ use fairlead::config::Config;
 use fairlead::control::admin::client::{self, AdminAddress, Answer};
 use fairlead::control::admin::listen::Door;
 use fairlead::control::admin::{AdminContext, Bound, ReloadCall};
+use fairlead::control::orders::Desks;
 use fairlead::control::readiness::Readiness;
 use fairlead::model::name::Name;
 use fairlead::model::role::{PostgresFacts, Role};
@@ -106,6 +107,7 @@ impl Fixture {
             registry: Arc::new(Published::new(Registry::new(
                 upstreams.iter().map(|(_, cell)| Arc::clone(cell)),
             ))),
+            desks: Arc::new(Published::new(Desks::default())),
             journal: Arc::default(),
             bound: Arc::new(Published::new(Bound::from([(
                 Name::from("web"),

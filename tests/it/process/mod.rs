@@ -4,6 +4,7 @@ mod drain;
 mod limits;
 mod logs;
 mod notify;
+mod orders;
 mod origin;
 mod prometheus;
 mod reload;
