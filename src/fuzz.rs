@@ -27,7 +27,9 @@ use crate::proxy::http::h1::request::{Framing, Method, RequestHead};
 use crate::proxy::http::h1::response::{ResponseFraming, ResponseHead};
 use crate::proxy::http::headers::{RequestEdit, ResponseEdit, write_request, write_response};
 
-use crate::proxy::postgres::startup::{Opening, Packet};
+use crate::io::net::relay::{Side, Watch as _};
+use crate::proxy::postgres::follow::Follow;
+use crate::proxy::postgres::startup::{Opening, Packet, login};
 
 /// A body: panics when the bytes break a promise.
 pub type Body = fn(&[u8]);
@@ -38,6 +40,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("config_file", config_file),
     ("fence_file", fence_file),
     ("patroni", patroni),
+    ("postgres_follow", postgres_follow),
     ("postgres_startup", postgres_startup),
     ("redis_shards", redis_shards),
     ("redis_follow", redis_follow),
@@ -309,6 +312,10 @@ pub fn postgres_startup(data: &[u8]) {
     if let Ok(Some(Packet::Startup { length } | Packet::Cancel { length })) = whole {
         assert!(length <= data.len(), "longer than what arrived");
     }
+    if let Ok(Some(Packet::Startup { length })) = whole {
+        let login = login(&data[..length]);
+        assert!(login.user.len() + login.database.len() < 2 * length);
+    }
     for end in 0..data.len() {
         match Opening::default().parse(&data[..end]) {
             Ok(None) => {}
@@ -316,6 +323,39 @@ pub fn postgres_startup(data: &[u8]) {
             Ok(Some(Packet::TlsRequest | Packet::GssRequest)) => return,
             decided => return assert_eq!(decided, whole, "after {end} bytes"),
         }
+    }
+}
+
+/// A Postgres session behind its startup packet: each piece is a byte that says whose it is (even: the
+/// client's) and how long, and so many bytes. However a piece arrives, and whatever of it passes
+/// unseen, the session stands at the same place.
+pub fn postgres_follow(data: &[u8]) {
+    let mut ways = [Follow::new(0), Follow::new(0), Follow::new(0)];
+    let mut rest = data;
+    while let Some((&first, behind)) = rest.split_first() {
+        let side = if first % 2 == 0 {
+            Side::Client
+        } else {
+            Side::Upstream
+        };
+        let (piece, after) = behind.split_at(usize::from(first / 2).min(behind.len()));
+        rest = after;
+        let [whole, bytes, unseen] = &mut ways;
+        whole.see(side, piece);
+        for byte in piece {
+            bytes.see(side, &[*byte]);
+            if unseen.unseen_max(side) > 0 {
+                unseen.skip(side, 1);
+            } else {
+                unseen.see(side, &[*byte]);
+            }
+        }
+        let stands = ways.each_ref().map(|way| (way.stand(), way.is_open()));
+        assert!(stands.iter().all(|stand| *stand == stands[0]), "{stands:?}");
+        let keys = ways.each_mut().map(Follow::take_key);
+        assert!(keys.iter().all(|key| *key == keys[0]), "another key");
+        let signals = ways.each_mut().map(Follow::take_signals);
+        assert!(signals.iter().all(|s| *s == signals[0]), "{signals:?}");
     }
 }
 

@@ -74,6 +74,12 @@ const TOKENS: &[&[u8]] = &[
     b"$4\r\n",
     b"$-1\r\n",
     b":1\r\n",
+    b"Z\0\0\0\x05I",
+    b"\x0dZ\0\0\0\x05I",
+    b"\x0aS\0\0\0\x04",
+    b"\x0cQ\0\0\0\x05\0",
+    b"\x0bG\0\0\0\x04",
+    b"\x0ac\0\0\0\x04",
 ];
 
 fn folder(name: &str) -> PathBuf {

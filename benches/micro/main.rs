@@ -6,6 +6,7 @@
 )]
 
 mod follow;
+mod follow_postgres;
 mod head;
 mod pick;
 mod relay;

@@ -253,6 +253,13 @@ pub const TLS_HANDSHAKE_TIMEOUT: Duration = POSTGRES_STARTUP_TIMEOUT;
 /// PostgreSQL's own bound for a startup packet (`MAX_STARTUP_PACKET_LENGTH`).
 pub const POSTGRES_STARTUP_BYTES_MAX: usize = 10_000;
 
+/// Sessions that can be cancelled: as many as there are connections by default. The session beyond it
+/// runs, and cannot be cancelled through us. About 200 bytes each.
+pub const CANCEL_KEYS_MAX: usize = CONNECTIONS_MAX;
+/// Endpoints that are asked to cancel a session whose key could not be seen (TLS that is passed
+/// through). The key says nothing about where the session runs; who does not know it ignores it.
+pub const CANCEL_ENDPOINTS_MAX: usize = 16;
+
 /// Probe rhythm for applications.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// Faster probes would be load, not knowledge.

@@ -9,7 +9,10 @@ const HOMES: &[(&[&str], &[&str])] = &[
     (&["arc_swap"], &["base/published"]),
     (&["notify"], &["control/reload", "io/source/file"]),
     (&["prometheus"], &["telemetry/"]),
-    (&["dashmap"], &["proxy/"]),
+    (
+        &["dashmap"],
+        &["proxy/postgres/keys", "proxy/postgres/quota"],
+    ),
     (
         &["hyper", "hyper_util", "http_body_util"],
         &["control/admin", "io/probe", "io/source/patroni"],

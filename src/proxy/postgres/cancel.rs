@@ -9,10 +9,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::io::net::dial::{DialOptions, dial};
 
-/// Endpoints that are asked. The key says nothing about where the session runs; an endpoint that
-/// does not know it ignores it.
-pub const ENDPOINTS_MAX: usize = 16;
-
 /// Forwards the packet unchanged to every endpoint the session may run on, and waits until each has
 /// closed: libpq takes the close as the sign that the request was looked at.
 pub async fn forward(packet: &[u8], sockets: Vec<SocketAddr>, timeout: Duration) {

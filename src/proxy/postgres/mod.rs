@@ -1,10 +1,11 @@
-//! Postgres sessions: the first packets are understood (`startup`), the rest is relayed as it is.
-//!
-//! Messages are not followed yet, so a session that is cut by a change of role just ends: an
-//! `ErrorResponse` in the middle of another message would be worse than none.
+//! Postgres sessions: the first packets are understood (`startup`), the rest is relayed as it is and
+//! followed by its heads (`follow`).
 
 pub mod cancel;
+pub mod follow;
+pub mod keys;
 pub mod manner;
+pub mod quota;
 pub mod reply;
 pub mod session;
 pub mod startup;

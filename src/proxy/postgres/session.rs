@@ -163,7 +163,7 @@ fn gone(stop: Stop) -> Unbegun {
 
 async fn cancel(mut session: Session<'_>, length: usize) -> SessionEnd {
     session.first.truncate(length);
-    let sockets = session.sockets(cancel::ENDPOINTS_MAX);
+    let sockets = session.sockets(default::CANCEL_ENDPOINTS_MAX);
     let has_endpoint = !sockets.is_empty();
     cancel::forward(&session.first, sockets, session.connect_timeout()).await;
     if has_endpoint {

@@ -180,6 +180,45 @@ fn check_parameters(bytes: &[u8]) -> Result<(), StartupError> {
     }
 }
 
+/// Who logs in, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Login<'a> {
+    /// The user.
+    pub user: &'a [u8],
+    /// The database; the user's name when it is left out, empty for physical replication.
+    pub database: &'a [u8],
+}
+
+/// Who logs in with a [`Packet::Startup`]. A name that comes twice counts as PostgreSQL counts it:
+/// the last one.
+pub fn login(packet: &[u8]) -> Login<'_> {
+    let mut login = Login {
+        user: b"",
+        database: b"",
+    };
+    let mut is_physical = false;
+    let mut rest = packet.get(HEAD_BYTES..).unwrap_or_default();
+    while let Ok((name, after)) = text(rest) {
+        let Ok((value, after)) = text(after) else {
+            break;
+        };
+        rest = after;
+        match name {
+            b"user" => login.user = value,
+            b"database" => login.database = value,
+            // `database` is logical replication, which is in one.
+            b"replication" => is_physical = matches!(value, b"true" | b"on" | b"yes" | b"1"),
+            _ => {}
+        }
+    }
+    if is_physical {
+        login.database = b"";
+    } else if login.database.is_empty() {
+        login.database = login.user;
+    }
+    login
+}
+
 /// A text that ends with a zero byte, and what follows.
 fn text(bytes: &[u8]) -> Result<(&[u8], &[u8]), StartupError> {
     let end = bytes
@@ -245,6 +284,24 @@ mod tests {
         }
         let pipelined = [packet(196_608, b"user\0a\0\0"), b"p\0\0\0\x05\0".to_vec()].concat();
         assert_eq!(parse(&pipelined), Ok(Some(Packet::Startup { length: 16 })));
+    }
+
+    #[test]
+    fn a_startup_tells_who_logs_in_and_where() {
+        for (body, user, database) in [
+            (&b"user\0app\0\0"[..], "app", "app"),
+            (b"user\0app\0database\0orders\0\0", "app", "orders"),
+            (b"database\0orders\0user\0app\0\0", "app", "orders"),
+            (b"user\0a\0user\0b\0database\0\0\0", "b", "b"),
+            (b"user\0r\0replication\0database\0database\0d\0\0", "r", "d"),
+            (b"user\0r\0replication\0true\0\0", "r", ""),
+        ] {
+            let packet = packet(196_608, body);
+            let login = login(&packet);
+            assert_eq!(login.user, user.as_bytes());
+            assert_eq!(login.database, database.as_bytes());
+        }
+        assert_eq!(login(b"").user, b"");
     }
 
     #[test]
