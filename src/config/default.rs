@@ -256,6 +256,7 @@ pub const POSTGRES_STARTUP_BYTES_MAX: usize = 10_000;
 /// Sessions that can be cancelled: as many as there are connections by default. The session beyond it
 /// runs, and cannot be cancelled through us. About 200 bytes each.
 pub const CANCEL_KEYS_MAX: usize = CONNECTIONS_MAX;
+
 /// Endpoints that are asked to cancel a session whose key could not be seen (TLS that is passed
 /// through). The key says nothing about where the session runs; who does not know it ignores it.
 pub const CANCEL_ENDPOINTS_MAX: usize = 16;

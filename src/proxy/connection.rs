@@ -80,6 +80,7 @@ async fn serve_session(
         worker: &worker,
         upstream: &route.upstream,
         counts: route.upstream_counts.of(worker.index),
+        name: &listener.cell.name,
         listener: listener.cell.counts.of(worker.index),
         held: &listener.cell.held,
         settings,

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::base::time::Time;
+use crate::model::failure::FailureKind;
 use crate::model::flags::{Flag, Flags};
+use crate::model::name::Name;
 use crate::model::role::WantedRole;
 use crate::upstream::snapshot::{EndpointView, Snapshot, Suspension, SuspensionCause};
 
@@ -73,6 +75,25 @@ fn tell_suspension(text: &mut String, suspension: &Suspension, now: Time) {
         SuspensionCause::Failover => write!(text, "a failover{to} began {ago:.1} s ago"),
     }
     .unwrap_or_default();
+}
+
+/// `the primary of "orders" has changed; connect again`: why a session that ran has ended.
+pub fn why_ended(failure: FailureKind, upstream: &Name) -> String {
+    match failure {
+        FailureKind::RoleChanged => {
+            format!("the primary of \"{upstream}\" has changed; connect again")
+        }
+        FailureKind::EndpointRemoved => {
+            format!("an endpoint of \"{upstream}\" was removed; connect again")
+        }
+        FailureKind::Draining => "this proxy is shutting down; connect again".to_owned(),
+        FailureKind::IdleTimeout => "terminating connection due to idle timeout".to_owned(),
+        FailureKind::HeadTimeout => "canceling authentication due to timeout".to_owned(),
+        _ => format!(
+            "the session on \"{upstream}\" has ended: {}",
+            failure.as_str()
+        ),
+    }
 }
 
 fn last_primary(snapshot: &Snapshot) -> Option<&EndpointView> {

@@ -39,6 +39,7 @@ async fn client(
             worker: &worker,
             upstream: &upstream,
             counts: counts.of(0),
+            name: &listener.listener,
             listener: listener.of(0),
             held: &held,
             settings: &settings,

@@ -71,7 +71,13 @@ impl Scene {
         let (kick, kicks) = mpsc::channel(16);
         let cell = Arc::new(UpstreamCell::new("orders".into(), *snapshot, kick));
         let access_log = AccessLog::new(Arc::default());
-        let worker = Rc::new(Worker::new(0, Rng::seeded(1), Tasks::default(), access_log));
+        let worker = Rc::new(Worker::new(
+            0,
+            Rng::seeded(1),
+            Tasks::default(),
+            access_log,
+            Arc::default(),
+        ));
         let upstream = worker.upstream(&cell);
         Scene {
             worker,
@@ -100,6 +106,7 @@ impl Scene {
                 worker,
                 upstream,
                 counts,
+                name: &self.listener.listener,
                 listener: self.listener.of(0),
                 held: &self.listener_held,
                 settings,

@@ -20,6 +20,7 @@ use crate::proxy::buffers::Buffers;
 use crate::proxy::http::heads::Heads;
 use crate::proxy::http::pool::Pool;
 use crate::proxy::http::text::{HttpDate, RequestId};
+use crate::proxy::postgres::tables::Tables;
 use crate::telemetry::access_log::AccessLog;
 use crate::upstream::cell::UpstreamCell;
 use crate::upstream::lease::{Lease, Tried};
@@ -46,6 +47,8 @@ pub struct Worker {
     pub relays: Rc<Stock>,
     /// Its idle upstream connections.
     pub pool: Pool,
+    /// What the Postgres sessions of all workers share.
+    pub postgres: Arc<Tables>,
     date: RefCell<HttpDate>,
     swept_at: Cell<Time>,
     upstreams: RefCell<HashMap<Name, Rc<LocalUpstream>>>,
@@ -61,7 +64,13 @@ pub struct LocalUpstream {
 
 impl Worker {
     /// The context of worker `index`.
-    pub fn new(index: usize, rng: Rng, tasks: Tasks, access_log: AccessLog) -> Worker {
+    pub fn new(
+        index: usize,
+        rng: Rng,
+        tasks: Tasks,
+        access_log: AccessLog,
+        postgres: Arc<Tables>,
+    ) -> Worker {
         Worker {
             index,
             rng: RefCell::new(rng),
@@ -72,6 +81,7 @@ impl Worker {
             heads: Rc::default(),
             relays: Rc::default(),
             pool: Pool::default(),
+            postgres,
             date: RefCell::default(),
             swept_at: Cell::new(time::now()),
             upstreams: RefCell::default(),

@@ -26,6 +26,7 @@ use crate::control::orders::Desks;
 use crate::control::readiness::Readiness;
 use crate::model::name::Name;
 use crate::proxy::alarm::{DrainPhase, SWEEP_INTERVAL};
+use crate::proxy::postgres::tables::Tables;
 use crate::server::accept::Admission;
 use crate::server::apply::{ApplyError, InForce, Parts};
 use crate::server::threads::{Command, Workers};
@@ -368,7 +369,8 @@ fn parts(config: &Config) -> Result<(Parts, Arc<Journal>), StartError> {
     let metrics = Arc::new(Metrics::new(count, tasks.clone()));
     let access_log = AccessLog::new(metrics.log_dropped());
     let admission = Arc::new(Admission::new(config.process.connections_max));
-    let workers = Workers::start(count, tasks.clone(), &admission, &access_log)?;
+    let postgres = Arc::new(Tables::new(metrics.cancel_keys_refused()));
+    let workers = Workers::start(count, tasks.clone(), &admission, &access_log, &postgres)?;
     let journal = Arc::new(Journal::default());
     let surroundings = Surroundings {
         tasks,

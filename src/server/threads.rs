@@ -21,6 +21,7 @@ use crate::config::default;
 use crate::model::name::Name;
 use crate::proxy::alarm::DrainPhase;
 use crate::proxy::listener::{ListenerCell, LocalListener};
+use crate::proxy::postgres::tables::Tables;
 use crate::proxy::worker::Worker;
 use crate::server::accept::{self, Admission};
 use crate::server::listening::SocketId;
@@ -102,6 +103,7 @@ impl Workers {
         tasks: Tasks,
         admission: &Arc<Admission>,
         access_log: &AccessLog,
+        postgres: &Arc<Tables>,
     ) -> io::Result<Workers> {
         let bells = Bells::new(count);
         let mut handles = Vec::with_capacity(count);
@@ -117,6 +119,7 @@ impl Workers {
                 admission: Arc::clone(admission),
                 connections: Arc::clone(&connections),
                 access_log: access_log.clone(),
+                postgres: Arc::clone(postgres),
             };
             // The kernel shows 15 characters of a thread's name.
             std::thread::Builder::new()
@@ -197,6 +200,7 @@ struct WorkerThread {
     admission: Arc<Admission>,
     connections: Arc<AtomicUsize>,
     access_log: AccessLog,
+    postgres: Arc<Tables>,
 }
 
 impl WorkerThread {
@@ -214,6 +218,7 @@ impl WorkerThread {
             Rng::from_entropy(),
             self.tasks.clone(),
             self.access_log.clone(),
+            Arc::clone(&self.postgres),
         ));
         let sweeper = Rc::clone(&worker);
         let bell = Arc::clone(&self.bell);
@@ -335,7 +340,7 @@ mod tests {
         let tasks = Tasks::default();
         let admission = Arc::new(Admission::new(1));
         let access_log = AccessLog::new(Arc::default());
-        let workers = Workers::start(3, tasks, &admission, &access_log).unwrap();
+        let workers = Workers::start(3, tasks, &admission, &access_log, &Arc::default()).unwrap();
         let places: Vec<_> = (0..6).filter_map(|_| workers.take_place()).collect();
         let mut taken: Vec<_> = places.iter().map(|(worker, _)| *worker).collect();
         taken.sort_unstable();

@@ -106,6 +106,10 @@ catalog! {
         "Tasks that ended in a panic; each ended alone.";
     LOG_DROPPED Counter "fairlead_log_dropped_total" []
         "Access-log records dropped because the writer could not keep up or failed.";
+    CANCEL_KEYS_REFUSED Counter "fairlead_postgres_cancel_keys_refused_total" []
+        "Postgres sessions that cannot be cancelled because too many others can.";
+    CANCEL_REQUESTS Counter "fairlead_postgres_cancel_requests_total" ["listener", "result"]
+        "Postgres cancel requests by result: delivered, undelivered, unknown, spread.";
 
     LISTENER_CONNECTIONS Gauge "fairlead_listener_connections" ["listener"]
         "Open client connections.";

@@ -14,7 +14,7 @@ use crate::model::failure::FailureKind;
 use crate::model::name::Name;
 use crate::telemetry::catalog::{self, Kind, Metric};
 use crate::telemetry::handles::{
-    FailureTallies, ListenerCounts, RouteCounts, UpstreamCounts, request_labels,
+    Cancelled, FailureTallies, ListenerCounts, RouteCounts, UpstreamCounts, request_labels,
 };
 use crate::telemetry::local::Distribution;
 use crate::telemetry::metrics::Metrics;
@@ -55,6 +55,7 @@ impl Families {
                 &counts.last_success_seconds,
             ),
             (&catalog::LOG_DROPPED, &counts.log_dropped),
+            (&catalog::CANCEL_KEYS_REFUSED, &counts.cancel_keys_refused),
         ] {
             self.number(metric, &[], tally.value());
         }
@@ -77,6 +78,16 @@ impl Families {
         let sent = workers.sum(|tallies| &tallies.sent);
         self.number(&catalog::LISTENER_BYTES, &[name, "received"], received);
         self.number(&catalog::LISTENER_BYTES, &[name, "sent"], sent);
+        for cancelled in Cancelled::ALL {
+            let count = workers.sum(|tallies| tallies.cancels.of(cancelled));
+            if count > 0 {
+                self.number(
+                    &catalog::CANCEL_REQUESTS,
+                    &[name, cancelled.as_str()],
+                    count,
+                );
+            }
+        }
         let rejected = sum_failures(workers.iter().map(|tallies| &tallies.rejected));
         // This one is always shown: its first rise is what alerts look for.
         self.number(

@@ -54,6 +54,59 @@ pub struct ListenerTallies {
     pub(crate) rejected: FailureTallies,
     pub(crate) received: Tally,
     pub(crate) sent: Tally,
+    pub(crate) cancels: CancelTallies,
+}
+
+/// What became of a Postgres `CancelRequest`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It was taken to the endpoint of its session.
+    Delivered,
+    /// That could not be reached.
+    Undelivered,
+    /// No session has its key.
+    Unknown,
+    /// No session has its key, and it was taken to all endpoints its session may run on.
+    Spread,
+}
+
+impl Cancelled {
+    pub(crate) const ALL: [Cancelled; 4] = [
+        Cancelled::Delivered,
+        Cancelled::Undelivered,
+        Cancelled::Unknown,
+        Cancelled::Spread,
+    ];
+
+    /// The word in the metric.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cancelled::Delivered => "delivered",
+            Cancelled::Undelivered => "undelivered",
+            Cancelled::Unknown => "unknown",
+            Cancelled::Spread => "spread",
+        }
+    }
+}
+
+/// Counts by [`Cancelled`].
+#[derive(Debug, Default)]
+pub(crate) struct CancelTallies {
+    delivered: Tally,
+    undelivered: Tally,
+    unknown: Tally,
+    spread: Tally,
+}
+
+impl CancelTallies {
+    pub(crate) fn of(&self, cancelled: Cancelled) -> &Tally {
+        match cancelled {
+            Cancelled::Delivered => &self.delivered,
+            Cancelled::Undelivered => &self.undelivered,
+            Cancelled::Unknown => &self.unknown,
+            Cancelled::Spread => &self.spread,
+        }
+    }
 }
 
 impl ListenerCounts {
@@ -100,6 +153,11 @@ impl ListenerTallies {
     /// A connection was closed without service.
     pub fn rejected(&self, reason: FailureKind) {
         self.rejected.add(reason);
+    }
+
+    /// A Postgres `CancelRequest` came to this end.
+    pub fn cancelled(&self, cancelled: Cancelled) {
+        self.cancels.of(cancelled).add(1);
     }
 
     /// Bytes moved: received from the client, sent to it.

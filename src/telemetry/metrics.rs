@@ -44,6 +44,7 @@ pub(crate) struct ProcessCounts {
     pub(crate) reloads_applied: Tally,
     pub(crate) reloads_refused: Tally,
     pub(crate) log_dropped: Arc<Tally>,
+    pub(crate) cancel_keys_refused: Arc<Tally>,
 }
 
 /// Finds the living handle of a name, or makes one. Forgets the dead on the way.
@@ -131,6 +132,11 @@ impl Metrics {
     /// Where the access log counts what it drops.
     pub fn log_dropped(&self) -> Arc<Tally> {
         Arc::clone(&self.process.log_dropped)
+    }
+
+    /// Where the table of cancel keys counts the sessions it has no room for.
+    pub fn cancel_keys_refused(&self) -> Arc<Tally> {
+        Arc::clone(&self.process.cancel_keys_refused)
     }
 
     /// Tasks that ended in a panic.

@@ -17,6 +17,7 @@ mod hold;
 mod http;
 mod patroni;
 mod postgres;
+mod postgres_follow;
 mod probes;
 mod process;
 mod promotions;

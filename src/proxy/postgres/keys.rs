@@ -14,6 +14,9 @@ use std::time::Duration;
 use dashmap::DashMap;
 
 use crate::config::default;
+use crate::io::net::tls::Connector;
+use crate::model::address::Address;
+use crate::telemetry::local::Tally;
 
 /// Body of `BackendKeyData` and tail of `CancelRequest`: a process id, and a key of 4 bytes in
 /// protocol 3.0, of up to 256 in 3.2.
@@ -45,6 +48,8 @@ pub struct Target {
     pub socket: SocketAddr,
     /// To connect to it.
     pub connect_timeout: Duration,
+    /// How the connection is secured, and the name the endpoint is known by.
+    pub tls: Option<(Connector, Address)>,
 }
 
 /// See the module.
@@ -54,13 +59,23 @@ pub struct CancelKeys {
     /// `DashMap::len` looks at every shard.
     entered: AtomicUsize,
     last_id: AtomicU64,
+    refused: Arc<Tally>,
 }
 
 impl CancelKeys {
+    /// An empty table; `refused` counts the sessions it had no room for.
+    pub fn new(refused: Arc<Tally>) -> CancelKeys {
+        CancelKeys {
+            refused,
+            ..CancelKeys::default()
+        }
+    }
+
     /// Enters a session until the result is dropped; `None` when the table is full.
     pub fn enter(self: &Arc<Self>, key: CancelKey, target: Target) -> Option<Entered> {
         if self.entered.fetch_add(1, Ordering::Relaxed) >= default::CANCEL_KEYS_MAX {
             self.entered.fetch_sub(1, Ordering::Relaxed);
+            self.refused.add_shared(1);
             return None;
         }
         let id = self.last_id.fetch_add(1, Ordering::Relaxed);
@@ -105,6 +120,7 @@ mod tests {
         Target {
             socket: ([127, 0, 0, 1], port).into(),
             connect_timeout: Duration::from_secs(1),
+            tls: None,
         }
     }
 
@@ -134,6 +150,7 @@ mod tests {
         keys.entered
             .store(default::CANCEL_KEYS_MAX, Ordering::Relaxed);
         assert!(keys.enter(key(2, 8), target(2)).is_none());
+        assert_eq!(keys.refused.value(), 1);
         assert!(keys.find(&key(2, 8)).is_none() && keys.find(&key(1, 8)).is_some());
         assert!(!format!("{keys:?}{entered:?}").contains("1, 1"));
     }

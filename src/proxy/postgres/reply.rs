@@ -40,6 +40,17 @@ pub fn sqlstate(failure: FailureKind) -> &'static str {
     }
 }
 
+/// The SQLSTATE of the end of a session that ran. Pools drop a connection that says `57P01` and make
+/// another.
+pub fn sqlstate_of_end(failure: FailureKind) -> &'static str {
+    match failure {
+        // As PostgreSQL on `idle_session_timeout` and `authentication_timeout`.
+        FailureKind::IdleTimeout => "57P05",
+        FailureKind::HeadTimeout => "57014",
+        _ => "57P01",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

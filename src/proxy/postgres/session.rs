@@ -1,15 +1,24 @@
 //! A Postgres session: the opening packets, then hold, connect, relay.
 
+use std::sync::Arc;
+
 use crate::base::time::{self, Time};
 use crate::config::default;
+use crate::io::net::dial;
 use crate::model::failure::FailureKind;
+use crate::model::role::WantedRole;
 use crate::proxy::alarm::Rung;
+use crate::proxy::postgres::conduct::{Begun, PostgresConduct};
+use crate::proxy::postgres::keys::{CancelKey, Target};
 use crate::proxy::postgres::manner::MANNER;
-use crate::proxy::postgres::startup::{Opening, Packet, StartupError, TLS_HANDSHAKE};
+use crate::proxy::postgres::quota::{Counted, Most};
+use crate::proxy::postgres::startup::{Opening, Packet, StartupError, TLS_HANDSHAKE, login};
 use crate::proxy::postgres::{cancel, reply};
+use crate::proxy::tcp::conduct::Conduct;
 use crate::proxy::tcp::running::{Goodbye, Running};
 use crate::proxy::tcp::session::{Connected, Session, SessionEnd};
 use crate::proxy::wire::Stop;
+use crate::telemetry::handles::Cancelled;
 
 /// Begins a session.
 ///
@@ -22,22 +31,74 @@ pub async fn begin(
 ) -> Result<Box<Running<'_>>, SessionEnd> {
     session.expect_until(accepted_at.after(default::POSTGRES_STARTUP_TIMEOUT));
     match connect(&mut session, is_admitted).await {
-        Ok(connected) => Ok(session.relay(connected, Goodbye::Close, None)),
+        Ok((connected, startup)) => {
+            // What passes under TLS of the endpoint cannot be followed.
+            let conduct = startup.map(|startup| {
+                let conduct = conduct(&session, &connected, startup);
+                Box::new(conduct) as Box<dyn Conduct>
+            });
+            Ok(session.relay(connected, Goodbye::Close, conduct))
+        }
         Err(unbegun) => Err(end(session, unbegun).await),
     }
 }
 
 /// Everything before the relay.
-async fn connect(session: &mut Session<'_>, is_admitted: bool) -> Result<Connected, Unbegun> {
-    match open(session, is_admitted).await? {
-        Opened::Passed(connected) => Ok(connected),
-        Opened::Cancel { length } => Err(Unbegun::Cancel { length }),
-        Opened::Session if !is_admitted => Err(Unbegun::Unserved(FailureKind::MaxConnections)),
-        Opened::Session => session
-            .connect(&MANNER, true)
-            .await
-            .map_err(Unbegun::Unserved),
-    }
+async fn connect(
+    session: &mut Session<'_>,
+    is_admitted: bool,
+) -> Result<(Connected, Option<Startup>), Unbegun> {
+    let length = match open(session, is_admitted).await? {
+        Opened::Passed(connected) => return Ok((connected, None)),
+        Opened::Cancel { length } => return Err(Unbegun::Cancel { length }),
+        Opened::Session { .. } if !is_admitted => {
+            return Err(Unbegun::Unserved(FailureKind::MaxConnections));
+        }
+        Opened::Session { length } => length,
+    };
+    // A held client counts, too: it has asked for a session.
+    let counted = count(session, length)?;
+    let connected = session.connect(&MANNER, true).await;
+    let connected = connected.map_err(Unbegun::Unserved)?;
+    Ok((connected, Some(Startup { length, counted })))
+}
+
+/// Counts the session for its user and its database.
+fn count(session: &Session<'_>, length: usize) -> Result<Vec<Counted>, Unbegun> {
+    let asked = session.asked();
+    let login = login(session.first.get(..length).unwrap_or_default());
+    let most = Most {
+        user: asked.settings.user_connections_max,
+        database: asked.settings.database_connections_max,
+    };
+    let counted = asked.worker.postgres.quotas.take(asked.name, &login, most);
+    counted.map_err(|limited| Unbegun::Limited(limited.refusal(&login)))
+}
+
+/// What is known of a session when its bytes begin to flow.
+fn conduct(session: &Session<'_>, connected: &Connected, startup: Startup) -> PostgresConduct {
+    let (asked, lease) = (session.asked(), connected.lease());
+    PostgresConduct::new(Begun {
+        upstream: asked.upstream.cell.name.clone(),
+        is_for_primary: asked.settings.role == WantedRole::Primary,
+        startup_bytes: u32::try_from(startup.length).unwrap_or(u32::MAX),
+        login_until: asked.worker.recently().after(asked.settings.login_timeout),
+        keys: Arc::clone(&asked.worker.postgres.keys),
+        target: Target {
+            socket: lease.socket(),
+            connect_timeout: lease.snapshot().config.connect_timeout,
+            tls: session
+                .connector()
+                .map(|connector| (connector, lease.endpoint().address.clone())),
+        },
+        counted: startup.counted,
+    })
+}
+
+/// A startup packet that was accepted.
+struct Startup {
+    length: usize,
+    counted: Vec<Counted>,
 }
 
 /// Says the last words to a client that gets no session.
@@ -49,6 +110,7 @@ async fn end(session: Session<'_>, unbegun: Unbegun) -> SessionEnd {
             None => return session.ended(FailureKind::BadRequest),
             Some(sqlstate) => (FailureKind::BadRequest, sqlstate, error.to_string()),
         },
+        Unbegun::Limited(why) => (FailureKind::MaxConnections, "53300", why),
         Unbegun::Unserved(failure) => {
             (failure, reply::sqlstate(failure), session.why_none(failure))
         }
@@ -59,13 +121,12 @@ async fn end(session: Session<'_>, unbegun: Unbegun) -> SessionEnd {
 
 /// What a client wants.
 enum Opened {
-    Session,
+    /// Its startup packet is so long.
+    Session { length: usize },
     /// TLS that the endpoint ends, as it has said.
     Passed(Connected),
     /// To cancel another session's query.
-    Cancel {
-        length: usize,
-    },
+    Cancel { length: usize },
 }
 
 /// Why no session began.
@@ -76,6 +137,8 @@ enum Unbegun {
     Gone(FailureKind),
     /// It does not begin as Postgres connections do.
     Refused(StartupError),
+    /// Its user or its database has enough sessions.
+    Limited(String),
     /// There is no endpoint for it.
     Unserved(FailureKind),
 }
@@ -108,7 +171,7 @@ async fn open(session: &mut Session<'_>, is_admitted: bool) -> Result<Opened, Un
             Some(Packet::Startup { .. }) if session.is_tls_missing() => {
                 return Err(Unbegun::Refused(StartupError::TlsRequired));
             }
-            Some(Packet::Startup { .. }) => return Ok(Opened::Session),
+            Some(Packet::Startup { length }) => return Ok(Opened::Session { length }),
             Some(Packet::Cancel { length }) => return Ok(Opened::Cancel { length }),
             None if session.read_more().await.map_err(gone)? => {}
             None => return Err(Unbegun::Gone(FailureKind::ClientGone)),
@@ -163,12 +226,40 @@ fn gone(stop: Stop) -> Unbegun {
 
 async fn cancel(mut session: Session<'_>, length: usize) -> SessionEnd {
     session.first.truncate(length);
-    let sockets = session.sockets(default::CANCEL_ENDPOINTS_MAX);
-    let has_endpoint = !sockets.is_empty();
-    cancel::forward(&session.first, sockets, session.connect_timeout()).await;
-    if has_endpoint {
-        session.done()
-    } else {
-        session.ended(FailureKind::NoEligibleEndpoint)
+    let asked = session.asked();
+    let key = session.first.get(8..).and_then(CancelKey::new);
+    let target = key.and_then(|key| asked.worker.postgres.keys.find(&key));
+    let Some(target) = target else {
+        asked.listener.cancelled(spread(&session).await);
+        return session.done();
+    };
+    let delivered = cancel::forward(&session.first, &target).await;
+    asked.listener.cancelled(match &delivered {
+        Ok(()) => Cancelled::Delivered,
+        Err(_) => Cancelled::Undelivered,
+    });
+    if let Err(error) = delivered {
+        tracing::debug!(socket = %target.socket, %error, "cancel request not delivered");
+        return session.ended(dial::failure(&error));
     }
+    session.done()
+}
+
+/// A key that no session of ours has. Where TLS may have passed through, the session may be one that
+/// could not be followed. Otherwise nobody is asked: a key is a secret between a client and its
+/// endpoint.
+async fn spread(session: &Session<'_>) -> Cancelled {
+    let asked = session.asked();
+    let snapshot = asked.upstream.snapshot();
+    if asked.settings.tls.is_some() || snapshot.config.tls.is_some() {
+        return Cancelled::Unknown;
+    }
+    let sockets = session.sockets(default::CANCEL_ENDPOINTS_MAX).into_iter();
+    let targets = sockets.map(|socket| Target {
+        socket,
+        connect_timeout: snapshot.config.connect_timeout,
+        tls: None,
+    });
+    cancel::spread(&session.first, targets).await;
+    Cancelled::Spread
 }

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use crate::base::time;
 use crate::config::listener::SessionListener;
 use crate::model::failure::FailureKind;
-use crate::model::role::{Role, WantedRole};
+use crate::model::role::Role;
 use crate::proxy::postgres::reply::error_response;
 use crate::proxy::postgres::session::begin;
 use crate::proxy::tcp::session::{SessionEnd, serve};
@@ -17,7 +17,6 @@ use crate::proxy::testing::{Scene, endpoint, pair, settings, with_sweep};
 const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f];
 const GSS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 0xd2, 0x16, 0x30];
 const STARTUP: &[u8] = b"\0\0\0\x12\0\x03\0\0user\0app\0\0";
-const CANCEL: [u8; 16] = [0, 0, 0, 16, 4, 0xd2, 0x16, 0x2e, 1, 2, 3, 4, 5, 6, 7, 8];
 
 /// Serves one client beside the script that plays it.
 async fn play<T>(
@@ -168,45 +167,6 @@ async fn a_held_client_that_hangs_up_is_forgotten_although_it_has_sent_its_start
     .await;
     assert_eq!(end.reason, Some(FailureKind::ClientGone));
     assert_eq!(scene.held(), 0);
-}
-
-#[tokio::test]
-async fn a_cancel_request_goes_to_every_endpoint_the_session_may_run_on() {
-    let (first, one) = endpoint().await;
-    let (second, two) = endpoint().await;
-    let mut scene = Scene::postgres(&[one, two]);
-    scene.probe(0, Some((Role::Primary, 1)));
-    scene.probe(1, Some((Role::Replica, 1)));
-    let take = async |listener: &tokio::net::TcpListener| {
-        let (mut upstream, _) = listener.accept().await.unwrap();
-        let mut got = [0; 16];
-        upstream.read_exact(&mut got).await.unwrap();
-        assert_eq!(got, CANCEL);
-    };
-    let any = SessionListener {
-        role: WantedRole::Any,
-        ..settings(Duration::ZERO)
-    };
-    let (end, ()) = play(&scene, any, true, async |mut client| {
-        client.write_all(&CANCEL).await.unwrap();
-        tokio::join!(take(&first), take(&second));
-        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
-    })
-    .await;
-    assert_eq!((end.reason, end.received), (None, 16));
-
-    let (end, ()) = play(
-        &scene,
-        settings(Duration::ZERO),
-        true,
-        async |mut client| {
-            client.write_all(&CANCEL).await.unwrap();
-            take(&first).await;
-            assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
-        },
-    )
-    .await;
-    assert_eq!(end.reason, None);
 }
 
 /// Takes a connection and its startup packet.

@@ -1,6 +1,7 @@
 //! How a protocol's session behaves while it runs: who follows its messages knows when it may end,
 //! and with which words.
 
+use crate::base::time::Time;
 use crate::io::net::relay::Watch;
 use crate::model::failure::FailureKind;
 
@@ -10,6 +11,16 @@ pub trait Conduct: Watch {
     /// Something has begun that only the client can bring to its end, such as a transaction. In a
     /// freeze it may go on, for as long as the grace lasts.
     fn is_amid(&self) -> bool;
+
+    /// Nothing is under way: a drain ends it now, and not when it is over.
+    fn is_at_rest(&self) -> bool {
+        false
+    }
+
+    /// Until when it must have come further; past it, it ends with [`FailureKind::HeadTimeout`].
+    fn due(&self) -> Time {
+        Time::NEVER
+    }
 
     /// The last words for a session that ends because of `why`; `None` where none may be said: in
     /// the middle of a message, or where they would say something that is not known.

@@ -92,7 +92,8 @@ impl<'a> Running<'a> {
     ) -> Running<'a> {
         let now = on.worker.recently();
         let idle = Idle::new(idle_timeout, now);
-        on.alarm.set_deadline(now.after(idle.look));
+        let due = conduct.as_ref().map_or(Time::NEVER, |it| it.due());
+        on.alarm.set_deadline(now.after(idle.look).min(due));
         Running {
             stage: Stage::Flowing(Flow {
                 relay,
@@ -169,11 +170,15 @@ impl Flow {
                 Rung::Drain => return Poll::Ready(FailureKind::Draining),
                 Rung::Deadline => {
                     let now = on.worker.recently();
+                    let due = self.conduct.as_ref().map_or(Time::NEVER, |it| it.due());
+                    if now >= due {
+                        return Poll::Ready(FailureKind::HeadTimeout);
+                    }
                     if self.idle.is_over(&self.relay, now) && !is_frozen {
                         return Poll::Ready(FailureKind::IdleTimeout);
                     }
                     self.count(on, end);
-                    on.alarm.set_deadline(now.after(self.idle.look));
+                    on.alarm.set_deadline(now.after(self.idle.look).min(due));
                 }
             }
         }
@@ -198,6 +203,7 @@ impl Flow {
                 return Poll::Ready(Err(FailureKind::RoleChanged));
             }
         }
+        on.alarm.set_idle(conduct.is_at_rest());
         relayed.map(Ok)
     }
 

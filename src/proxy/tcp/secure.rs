@@ -39,6 +39,11 @@ impl<'a> Session<'a> {
         self.tls.acceptor.clone()
     }
 
+    /// How connections to the upstream are secured, when they are here.
+    pub fn connector(&self) -> Option<Connector> {
+        self.tls.connector.clone()
+    }
+
     /// Whether what the client sends is encrypted, and read here.
     pub fn is_secure(&self) -> bool {
         matches!(self.client, Stream::Tls(_))

@@ -41,7 +41,9 @@ pub struct Asked<'a> {
     pub upstream: &'a LocalUpstream,
     /// This worker's counts of it.
     pub counts: &'a UpstreamTallies,
-    /// This worker's counts of the listener it came in by.
+    /// The listener it came in by.
+    pub name: &'a Name,
+    /// This worker's counts of that.
     pub listener: &'a ListenerTallies,
     /// Clients of its listener that wait for an endpoint now.
     pub held: &'a AtomicUsize,
@@ -137,6 +139,11 @@ pub async fn begin<'a>(
 }
 
 impl Connected {
+    /// The hold on the endpoint.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
     /// What the endpoint has said in its trial.
     pub fn answer(&self) -> &[u8] {
         &self.answer
@@ -433,12 +440,6 @@ impl<'a> Session<'a> {
         self.alarm = self.asked.worker.alarms.register();
     }
 
-    /// Until when the client may take to begin. It is idle until then: a drain ends it.
-    pub fn expect_until(&self, deadline: Time) {
-        self.alarm.set_idle(true);
-        self.alarm.set_deadline(deadline);
-    }
-
     /// Where the eligible endpoints are, for what goes to all of them.
     pub fn sockets(&self, most: usize) -> Vec<SocketAddr> {
         let snapshot = self.asked.upstream.snapshot();
@@ -450,6 +451,12 @@ impl<'a> Session<'a> {
     /// To make a connection to an endpoint.
     pub fn connect_timeout(&self) -> Duration {
         self.asked.upstream.snapshot().config.connect_timeout
+    }
+
+    /// Until when the client may take to begin. It is idle until then: a drain ends it.
+    pub fn expect_until(&self, deadline: Time) {
+        self.alarm.set_idle(true);
+        self.alarm.set_deadline(deadline);
     }
 }
 

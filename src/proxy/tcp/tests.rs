@@ -35,6 +35,7 @@ macro_rules! play {
             worker: &worker,
             upstream: &upstream,
             counts: counts.of(0),
+            name: &listener.listener,
             listener: listener.of(0),
             held: &held,
             settings: &settings,

@@ -87,6 +87,7 @@ async fn play(script: impl AsyncFnOnce(&mut Scene, TcpStream, TcpStream)) -> Ses
         worker: &worker,
         upstream: &upstream,
         counts: counts.of(0),
+        name: &tallies.listener,
         listener: tallies.of(0),
         held: &held,
         settings: &settings,

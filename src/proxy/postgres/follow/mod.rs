@@ -87,11 +87,6 @@ impl Follow {
     pub fn take_key(&mut self) -> Option<CancelKey> {
         self.talk.key.take()
     }
-
-    /// Whether something was seen that has not been taken.
-    pub fn has_news(&self) -> bool {
-        self.talk.key.is_some() || self.talk.signals != Signals::default()
-    }
 }
 
 impl Watch for Follow {
