@@ -157,13 +157,14 @@ async fn silence_of_the_store_is_no_word_and_a_lost_key_is_one() {
     listening.says(&words(&["1 endpoints", &one])).await;
     patroni.members[0].freeze_patroni();
     patroni.etcd.freeze();
-    let status = listening.has_say(false).await;
-    assert_eq!((status.up, status.of), (0, 2), "{status:?}");
-    assert!(
-        status
-            .trouble
-            .is_some_and(|trouble| trouble.contains("no answer within 1s"))
-    );
+    let status = eventually("nobody to answer", LONG, async || {
+        let status = listening.status.lock().unwrap().clone();
+        (!status.has_say && status.of == 2).then_some(status)
+    })
+    .await;
+    assert_eq!(status.up, 0, "{status:?}");
+    let trouble = status.trouble.unwrap_or_default();
+    assert!(trouble.contains("no answer within 1s"), "{trouble}");
     assert!(listening.heard().is_empty(), "{:?}", listening.heard());
     patroni.etcd.thaw();
     listening.has_say(true).await;

@@ -5,9 +5,10 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use fairlead::base::task::Tasks;
 use rustix::process::{Pid, Signal, geteuid};
 use tempfile::TempDir;
-use tokio_postgres::{NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::authority::Pair;
 use super::ports::Port;
@@ -247,6 +248,14 @@ fn superuser(address: SocketAddr) -> tokio_postgres::Config {
         .user("postgres")
         .dbname("postgres");
     config
+}
+
+/// A session of the superuser at any address, for as long as the client is kept.
+pub(crate) async fn session_at(address: SocketAddr) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = superuser(address).connect(NoTls).await?;
+    // What ends the connection, the client is told.
+    Tasks::default().spawn(async { connection.await.ok() });
+    Ok(client)
 }
 
 /// Runs SQL as superuser at any address, also through a proxy.

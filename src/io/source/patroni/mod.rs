@@ -247,7 +247,9 @@ impl Teller {
             status.up += usize::from(is_up);
             status.has_say |= is_up;
             status.heard_at = self.etcd_heard_at;
-            troubles.extend(self.etcd_trouble.clone());
+            let silent = || "etcd does not answer".to_owned();
+            let trouble = self.etcd_trouble.clone();
+            troubles.extend(trouble.or_else(|| (!is_up).then(silent)));
         }
         let wish = self.wish.borrow().clone();
         if wish.is_rest_wanted {

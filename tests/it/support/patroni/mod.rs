@@ -68,6 +68,13 @@ impl PatroniCluster {
         None
     }
 
+    /// Which one this is.
+    pub(crate) fn position(&self, member: &PatroniMember) -> Option<usize> {
+        self.members
+            .iter()
+            .position(|other| other.name == member.name)
+    }
+
     /// Waits until a member leads and takes writes itself; `None`: any.
     pub(crate) async fn led_by(&self, member: Option<usize>) -> usize {
         let what = format!("Patroni to be led by {member:?}");
@@ -171,6 +178,7 @@ impl PatroniMember {
                 "dcs": {
                     "ttl": self.release.ttl(), "loop_wait": 1, "retry_timeout": self.release.retry_timeout(),
                     "maximum_lag_on_failover": 1_048_576,
+                    "failsafe_mode": true,
                     "postgresql": { "use_pg_rewind": true, "use_slots": false },
                 },
                 "initdb": ["no-sync", { "encoding": "UTF8" }, { "locale": "C.UTF-8" }, { "wal-segsize": "1" }],
@@ -180,6 +188,9 @@ impl PatroniMember {
                 "data_dir": self.data(),
                 "bin_dir": bin.parent().unwrap(),
                 "pgpass": self.dir.path().join("pgpass"),
+                // A node that died ahead of the others begins anew.
+                "remove_data_directory_on_rewind_failure": true,
+                "remove_data_directory_on_diverged_timelines": true,
                 "basebackup": ["no-sync", { "checkpoint": "fast" }],
                 "authentication": {
                     "superuser": { "username": "postgres" },
