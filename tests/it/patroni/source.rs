@@ -8,12 +8,13 @@ use fairlead::base::rng::Rng;
 use fairlead::base::task::Tasks;
 use fairlead::config::secret::Secret;
 use fairlead::config::source::{BaseUrl, Login, Patroni, Source};
-use fairlead::config::tls::UpstreamTls;
+use fairlead::config::tls::{Identity, UpstreamTls};
 use fairlead::io::source::{Means, run_forever};
 use fairlead::model::source::{SourceReport, SourceStatus, SourceWord};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use crate::support::authority::Authority;
 use crate::support::etcd::EtcdServer;
 use crate::support::patroni::{PatroniCluster, Release, SCOPE};
 use crate::support::{LONG, eventually};
@@ -35,20 +36,29 @@ impl Drop for Listening {
 
 fn url(text: &str) -> BaseUrl {
     BaseUrl {
-        is_tls: false,
-        address: text.trim_start_matches("http://").parse().unwrap(),
+        is_tls: text.starts_with("https://"),
+        address: text.split_once("://").unwrap().1.parse().unwrap(),
     }
 }
 
 impl Listening {
     fn start(members: &[String], etcd: &[String], login: Option<Login>) -> Listening {
+        Listening::start_with(members, etcd, login, UpstreamTls::default())
+    }
+
+    fn start_with(
+        members: &[String],
+        etcd: &[String],
+        login: Option<Login>,
+        tls: UpstreamTls,
+    ) -> Listening {
         let config = Source::Patroni(Patroni {
             scope: SCOPE.to_owned(),
             namespace: "/service/".to_owned(),
             members: members.iter().map(|text| url(text)).collect(),
             etcd: etcd.iter().map(|text| url(text)).collect(),
             etcd_login: login,
-            tls: UpstreamTls::default(),
+            tls,
             poll: Duration::from_secs(1),
         });
         let means = Means {
@@ -100,6 +110,14 @@ impl Listening {
         .await;
         assert_eq!(self.heard(), words);
         self.heard.lock().unwrap().clear();
+    }
+
+    /// Waits until it has trouble, and gives its words.
+    async fn trouble(&self) -> String {
+        eventually("trouble", LONG, async || {
+            self.status.lock().unwrap().trouble.clone()
+        })
+        .await
     }
 
     async fn has_say(&self, has_say: bool) -> SourceStatus {
@@ -215,10 +233,7 @@ async fn an_etcd_with_users_is_followed_over_restarts() {
     };
     for wrong in [None, login("wrong")] {
         let listening = Listening::start(&[], &[etcd.url()], wrong);
-        let trouble = eventually("a refusal", LONG, async || {
-            listening.status.lock().unwrap().trouble.clone()
-        })
-        .await;
+        let trouble = listening.trouble().await;
         assert!(!trouble.contains("wrong"), "{trouble}");
         assert!(!listening.status.lock().unwrap().has_say);
     }
@@ -244,4 +259,37 @@ async fn an_etcd_with_users_is_followed_over_restarts() {
     listening.says(&words(&["nobody"])).await;
     let trouble = format!("{:?}", listening.status.lock().unwrap());
     assert!(!trouble.contains("s3cret"), "{trouble}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_etcd_under_tls_is_followed_by_whom_it_trusts_and_who_trusts_it() {
+    let (ours, stranger) = (Authority::new(), Authority::new());
+    let server = EtcdServer::start_with_tls(&ours).await;
+    let pair = ours.pair(&["fairlead"]);
+    let tls = |authority: &Authority| UpstreamTls {
+        ca: Some(authority.ca().into()),
+        identity: Some(Identity {
+            cert: pair.cert.clone(),
+            key: pair.key.clone(),
+        }),
+        ..UpstreamTls::default()
+    };
+    let etcd = [server.url()];
+    let listening = Listening::start_with(&[], &etcd, None, tls(&stranger));
+    let trouble = listening.trouble().await;
+    assert!(trouble.contains("not signed by a CA we trust"), "{trouble}");
+    let nameless = UpstreamTls {
+        identity: None,
+        ..tls(&ours)
+    };
+    let listening = Listening::start_with(&[], &etcd, None, nameless);
+    let trouble = listening.trouble().await;
+    assert!(
+        trouble.starts_with(&format!("etcd at {}", etcd[0])),
+        "{trouble}"
+    );
+    // It is reached, and is another one's: that is an answer.
+    let listening = Listening::start_with(&[], &etcd, None, tls(&ours));
+    let trouble = listening.trouble().await;
+    assert!(trouble.contains("is the scope right?"), "{trouble}");
 }

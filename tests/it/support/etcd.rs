@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::authority::Authority;
 use super::ports::Port;
 use super::process::{Process, program};
 use super::{LONG, eventually};
@@ -16,7 +17,10 @@ use super::{LONG, eventually};
 pub(crate) struct EtcdServer {
     clients: Port,
     peers: Port,
+    /// In clear, whatever clients must do.
+    health: Port,
     dir: TempDir,
+    scheme: &'static str,
     settings: Vec<String>,
     /// `None` while it is stopped.
     process: Option<Process>,
@@ -30,10 +34,25 @@ impl EtcdServer {
 
     /// The same with further flags.
     pub(crate) async fn start_with(settings: &[&str]) -> EtcdServer {
+        EtcdServer::started("http", settings).await
+    }
+
+    /// The same with TLS; clients must show a certificate of the same authority.
+    pub(crate) async fn start_with_tls(authority: &Authority) -> EtcdServer {
+        let own = authority.pair(&["127.0.0.1"]);
+        let [cert, key] = [&own.cert, &own.key].map(|path| path.to_str().unwrap());
+        let settings = ["--cert-file", cert, "--key-file", key, "--client-cert-auth"];
+        let ca = ["--trusted-ca-file", &authority.ca()];
+        EtcdServer::started("https", &[&settings[..], &ca].concat()).await
+    }
+
+    async fn started(scheme: &'static str, settings: &[&str]) -> EtcdServer {
         let mut etcd = EtcdServer {
             clients: Port::reserve(),
             peers: Port::reserve(),
+            health: Port::reserve(),
             dir: TempDir::with_prefix("fairlead-it-etcd-").unwrap(),
+            scheme,
             settings: settings.iter().map(|text| (*text).to_owned()).collect(),
             process: None,
         };
@@ -48,6 +67,8 @@ impl EtcdServer {
         command
             .args(["--name", "it", "--log-outputs", "stderr"])
             .args(["--listen-client-urls", &clients])
+            .arg("--listen-metrics-urls")
+            .arg(format!("http://{}", self.health.address()))
             .args(["--advertise-client-urls", &clients])
             .args(["--listen-peer-urls", &peers])
             .args(["--initial-advertise-peer-urls", &peers])
@@ -67,9 +88,9 @@ impl EtcdServer {
         .await;
     }
 
-    /// `http://host:port`
+    /// `http://host:port`, or `https`
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.endpoint())
+        format!("{}://{}", self.scheme, self.endpoint())
     }
 
     /// `host:port`
@@ -79,7 +100,7 @@ impl EtcdServer {
 
     async fn is_healthy(&self) -> bool {
         let answer = async {
-            let mut stream = TcpStream::connect(self.clients.address()).await.ok()?;
+            let mut stream = TcpStream::connect(self.health.address()).await.ok()?;
             let question = b"GET /health HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\n\r\n";
             stream.write_all(question).await.ok()?;
             let mut text = String::new();

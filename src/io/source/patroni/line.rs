@@ -15,13 +15,47 @@ use hyper_util::rt::TokioIo;
 
 use crate::config::default;
 use crate::config::source::BaseUrl;
+use crate::config::tls::UpstreamTls;
 use crate::io::net::dial::{DialOptions, dial};
 use crate::io::net::resolve::Resolver;
+use crate::io::net::stream::Stream;
+use crate::io::net::tls::{Connector, Speaks};
 
 /// How those who are asked are reached.
 #[derive(Debug, Clone)]
 pub(super) struct Ways {
-    pub(super) resolver: Arc<Resolver>,
+    resolver: Arc<Resolver>,
+    /// For `https`; or why its files cannot be used.
+    tls: Result<Connector, String>,
+}
+
+impl Ways {
+    /// Opens what TLS needs. Whether it is needed shows later: members tell their own URLs.
+    pub(super) fn open(resolver: Arc<Resolver>, tls: &UpstreamTls) -> Ways {
+        let tls = Connector::open(tls, Speaks::Other).map_err(|error| error.to_string());
+        Ways { resolver, tls }
+    }
+
+    /// A connection, with its handshake done where there is one.
+    async fn connect(&self, url: &BaseUrl) -> Result<Stream, String> {
+        let resolution = self.resolver.resolve(&url.address).await;
+        let socket = resolution.map_err(|error| error.to_string())?.socket;
+        let timeout = default::SOURCE_ANSWER_TIMEOUT;
+        let stream = dial(socket, timeout, DialOptions::DATABASE).await;
+        let stream = stream.map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+            _ => format!("cannot connect: {error}"),
+        })?;
+        if !url.is_tls {
+            return Ok(Stream::from(stream));
+        }
+        let connector = self.tls.as_ref().map_err(Clone::clone)?;
+        let shaking = connector.connect(stream, &url.address);
+        match tokio::time::timeout(timeout, shaking).await {
+            Ok(connected) => connected.map_err(|error| error.to_string()),
+            Err(_) => Err(no_answer()),
+        }
+    }
 }
 
 /// An open connection.
@@ -54,22 +88,12 @@ impl Question<'_> {
 }
 
 impl Line {
-    /// Connects within [`default::SOURCE_ANSWER_TIMEOUT`].
+    /// Connects within [`default::SOURCE_ANSWER_TIMEOUT`], and so for the handshake.
     ///
     /// # Errors
     /// In words for people.
     pub(super) async fn connect(url: &BaseUrl, ways: &Ways) -> Result<Line, String> {
-        if url.is_tls {
-            return Err("this version does not speak TLS to it".to_owned());
-        }
-        let resolution = ways.resolver.resolve(&url.address).await;
-        let socket = resolution.map_err(|error| error.to_string())?.socket;
-        let timeout = default::SOURCE_ANSWER_TIMEOUT;
-        let stream = dial(socket, timeout, DialOptions::DATABASE).await;
-        let stream = stream.map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-            _ => format!("cannot connect: {error}"),
-        })?;
+        let stream = ways.connect(url).await?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(default::HEAD_BYTES_MAX)
             .handshake(TokioIo::new(stream))

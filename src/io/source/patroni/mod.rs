@@ -80,9 +80,7 @@ impl PatroniSource {
 
     async fn tell(mut self, sink: Sink, kick: Arc<Notify>) {
         let scope = Scope::new(&self.config.namespace, &self.config.scope);
-        let ways = Ways {
-            resolver: Arc::clone(&self.means.resolver),
-        };
+        let ways = Ways::open(Arc::clone(&self.means.resolver), &self.config.tls);
         let (wish, wished) = watch::channel(Wish {
             apis: self.config.members.clone(),
             is_rest_wanted: true,
