@@ -7,6 +7,7 @@ use fairlead::base::rng::Rng;
 use fairlead::base::task::Tasks;
 use fairlead::config::secret::Secret;
 use fairlead::config::source::{Login, Sentinel, Source};
+use fairlead::config::tls::UpstreamTls;
 use fairlead::io::source::{Means, run_forever};
 use fairlead::model::source::{
     FailoverStep, LeaderWord, ListedEndpoint, SourceReport, SourceStatus, SourceWord,
@@ -14,8 +15,9 @@ use fairlead::model::source::{
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
-use crate::support::sentinel::{Lie, LyingSentinel, NAME, Watched};
-use crate::support::{LONG, eventually};
+use crate::support::authority::Authority;
+use crate::support::sentinel::{Lie, LyingSentinel, NAME, SentinelServer, Watched};
+use crate::support::{LONG, RedisServer, eventually};
 
 /// A source, and everything it has said.
 struct Listening {
@@ -29,11 +31,15 @@ struct Listening {
 
 impl Listening {
     fn to(sentinels: Vec<String>, login: Option<Login>) -> Listening {
+        Listening::over(sentinels, login, None)
+    }
+
+    fn over(sentinels: Vec<String>, login: Option<Login>, tls: Option<UpstreamTls>) -> Listening {
         let source = Source::Sentinel(Sentinel {
             sentinels: sentinels.iter().map(|text| text.parse().unwrap()).collect(),
             master: NAME.to_owned(),
             login,
-            tls: None,
+            tls,
             poll: Duration::from_millis(200),
         });
         let (sender, reports) = mpsc::channel(64);
@@ -215,4 +221,29 @@ async fn one_that_lies_makes_no_word_and_one_short_hold() {
     })
     .await;
     heard.until_led_by(&one.to_string()).await;
+}
+
+#[tokio::test]
+async fn a_sentinel_is_asked_over_tls_when_it_is_who_it_should_be() {
+    let (redis, authority) = (RedisServer::start().await, Authority::new());
+    let pair = authority.pair(&["sentinel.internal"]);
+    let (_sentinel, port) = SentinelServer::with_tls(redis.address(), &pair, &authority.ca());
+    let heard = |ca: &str| {
+        let tls = UpstreamTls {
+            ca: Some(ca.into()),
+            server_name: Some("sentinel.internal".to_owned()),
+            ..UpstreamTls::default()
+        };
+        Listening::over(vec![port.address().to_string()], None, Some(tls))
+    };
+    heard(&authority.ca()).until_led_by(&redis.endpoint()).await;
+    let other = Authority::new();
+    let mut stranger = heard(&other.ca());
+    stranger
+        .until("the complaint", |h| {
+            let trouble = h.status.trouble.as_deref().unwrap_or_default();
+            trouble.contains("certificate")
+        })
+        .await;
+    assert!(stranger.leader.is_none());
 }

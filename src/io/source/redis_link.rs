@@ -1,7 +1,7 @@
 //! One connection to a Sentinel or a node of a Redis Cluster: commands out, bounded replies in, a
 //! deadline on everything. What goes wrong comes out as words for people, without any secret.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,45 +9,81 @@ use tokio::net::TcpStream;
 
 use crate::config::default;
 use crate::config::source::Login;
+use crate::config::tls::UpstreamTls;
 use crate::io::net::dial::{DialOptions, dial};
 use crate::io::net::resolve::Resolver;
+use crate::io::net::stream::Stream;
+use crate::io::net::tls::{Connector, Speaks};
 use crate::io::resp::{self, Reply};
 use crate::model::address::Address;
 
-/// How those we ask are reached.
+/// How those we ask are reached. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Access {
-    pub(super) resolver: Arc<Resolver>,
-    pub(super) login: Option<Login>,
-    /// They are to be asked over TLS, which this version cannot: a password must not go in clear.
-    pub(super) has_tls: bool,
+    resolver: Arc<Resolver>,
+    login: Option<Login>,
+    tls: Option<UpstreamTls>,
+    /// Opened once, and again after it was of no use: a file may have been replaced.
+    connector: Arc<Mutex<Option<Connector>>>,
+}
+
+impl Access {
+    pub(super) fn new(
+        resolver: Arc<Resolver>,
+        login: Option<&Login>,
+        tls: Option<&UpstreamTls>,
+    ) -> Access {
+        Access {
+            resolver,
+            login: login.cloned(),
+            tls: tls.cloned(),
+            connector: Arc::default(),
+        }
+    }
+
+    /// The connection under TLS, where that is wanted.
+    async fn secure(&self, stream: TcpStream, address: &Address) -> Result<Stream, String> {
+        let Some(tls) = &self.tls else {
+            return Ok(stream.into());
+        };
+        let kept = || {
+            self.connector
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        let known = kept().take();
+        let connector = match known {
+            Some(connector) => connector,
+            None => Connector::open(tls, Speaks::Other).map_err(|error| error.to_string())?,
+        };
+        let secured = connector.connect(stream, address).await;
+        let secured = secured.map_err(|error| error.to_string())?;
+        *kept() = Some(connector);
+        Ok(secured)
+    }
 }
 
 /// An open connection, logged in.
 #[derive(Debug)]
 pub(super) struct Link {
-    stream: TcpStream,
+    stream: Stream,
     unread: Vec<u8>,
 }
 
 impl Link {
-    /// Looks the address up, connects and logs in, all within [`default::SOURCE_ANSWER_TIMEOUT`].
+    /// Looks the address up, connects, encrypts and logs in, all within [`default::SOURCE_ANSWER_TIMEOUT`].
     ///
     /// # Errors
     /// Why not, for people.
     pub(super) async fn open(address: &Address, access: &Access) -> Result<Link, String> {
-        if access.has_tls {
-            return Err(
-                "this version speaks no TLS to it, and nothing in clear instead".to_owned(),
-            );
-        }
         within(default::SOURCE_ANSWER_TIMEOUT, "connecting", async {
             let found = access.resolver.resolve(address).await;
             let socket = found.map_err(|error| error.to_string())?.socket;
             let timeout = default::SOURCE_ANSWER_TIMEOUT;
             let stream = dial(socket, timeout, DialOptions::DATABASE).await;
+            let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
             let mut link = Link {
-                stream: stream.map_err(|error| format!("cannot connect: {error}"))?,
+                stream: access.secure(stream, address).await?,
                 unread: Vec::new(),
             };
             if let Some(login) = &access.login {

@@ -68,6 +68,7 @@ impl Writer {
                 if manner == Manner::PerWrite || !is_done {
                     stream = None;
                 }
+                // The rhythm of the load: it waits for nothing.
                 tokio::time::sleep(PAUSE).await;
             }
         });

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 use tokio::task::AbortHandle;
 
+use super::authority::Pair;
 use super::ports::Port;
 use super::process::{Process, program};
 use super::redis::exchange;
@@ -60,6 +61,27 @@ impl SentinelServer {
             password: password.map(str::to_owned),
             process: None,
         }
+    }
+
+    /// One that decides alone and speaks TLS on a second port, which is returned.
+    pub(crate) fn with_tls(primary: SocketAddr, pair: &Pair, ca: &str) -> (SentinelServer, Port) {
+        use std::io::Write as _;
+        let (mut sentinel, port) = (
+            SentinelServer::configured(primary, 1, None),
+            Port::reserve(),
+        );
+        let path = sentinel.dir.path().join("sentinel.conf");
+        let mut file = std::fs::File::options().append(true).open(path).unwrap();
+        writeln!(
+            file,
+            "tls-port {}\ntls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {ca}\ntls-auth-clients no",
+            port.number(),
+            pair.cert.display(),
+            pair.key.display(),
+        )
+        .unwrap();
+        sentinel.start();
+        (sentinel, port)
     }
 
     /// Starts it, or starts it again with what it remembers.

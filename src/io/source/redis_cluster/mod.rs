@@ -40,11 +40,7 @@ struct Said {
 impl Shards {
     pub(super) fn new(config: config::source::RedisCluster, means: Means) -> Shards {
         Shards {
-            access: Access {
-                resolver: means.resolver,
-                login: config.login.clone(),
-                has_tls: config.tls.is_some(),
-            },
+            access: Access::new(means.resolver, config.login.as_ref(), config.tls.as_ref()),
             rng: means.rng,
             links: BTreeMap::new(),
             known: BTreeSet::new(),

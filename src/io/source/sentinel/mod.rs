@@ -73,11 +73,8 @@ async fn run(sentinels: Sentinels, sink: Sink, kick: Arc<Notify>) {
     let Sentinels { config, means } = sentinels;
     let (heard, inbox) = mpsc::channel(default::SENTINEL_QUEUE);
     let mut rng = means.rng;
-    let access = Access {
-        resolver: means.resolver,
-        login: config.login,
-        has_tls: config.tls.is_some(),
-    };
+    let (login, tls) = (config.login.as_ref(), config.tls.as_ref());
+    let access = Access::new(means.resolver, login, tls);
     let asked: Vec<Asked> = (0..)
         .zip(&config.sentinels)
         .map(|(position, address)| Asked {
