@@ -85,6 +85,7 @@ impl World {
         if is_primary {
             self.promises.order_primary(now.after(default::ORDER_WAIT));
         }
+        self.promises.words.begun_at = Some(now);
         self.seen.orders += 1;
         let event = StateEvent::Tick;
         if !is_primary {

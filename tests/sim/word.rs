@@ -31,6 +31,8 @@ pub(crate) struct Words {
     frozen: Vec<Arc<Incarnation>>,
     persisted: Option<Fence>,
     pub(crate) now: Time,
+    /// When a failover or a switch was last heard of.
+    pub(crate) begun_at: Option<Time>,
 }
 
 impl Words {
@@ -75,7 +77,11 @@ impl Words {
                 }
                 true
             }
-            SourceWord::Endpoints(_) | SourceWord::Failover(_) => true,
+            SourceWord::Endpoints(_) => true,
+            SourceWord::Failover(_) => {
+                self.begun_at = Some(self.now);
+                true
+            }
         }
     }
 
@@ -111,6 +117,24 @@ impl Words {
             matches!(effect, Effect::Retire { incarnation, .. }
                 if primary.is_some_and(|view| Arc::ptr_eq(&view.incarnation, incarnation)))
         };
+        let is_other = |id: &Name| {
+            let named = self
+                .leader
+                .as_ref()
+                .and_then(|(word, ..)| word.leader.as_ref());
+            primary.is_some_and(|view| {
+                Some(&view.endpoint.address) == named && view.endpoint.id != *id
+            })
+        };
+        let is_failing_over = self
+            .begun_at
+            .is_some_and(|at| self.now.since(at) <= default::FAILOVER_HOLD.max(default::PAUSE));
+        let is_calm = self.has_say && !is_failing_over && self.ordered_until.is_none();
+        let is_hearsay = matches!(event, Some(StateEvent::Verdict { endpoint, .. })
+            if is_calm && is_other(endpoint));
+        ensure(!is_hearsay || !effects.iter().any(retires), || {
+            format!("who is named and leads is retired by what another one says: {effects:?}")
+        })?;
         let is_silence = match event {
             Some(StateEvent::Source(report)) => {
                 matches!(&report.word, SourceWord::Status(status) if !status.has_say)
@@ -207,6 +231,11 @@ impl Words {
         let Some(suspension) = picture.roles.as_ref().and_then(|r| r.suspension.as_ref()) else {
             return Ok(());
         };
+        let primary = picture.roles.as_ref().and_then(|roles| roles.primary);
+        let primary = primary.and_then(|at| picture.endpoints.get(at));
+        let is_frozen =
+            primary.is_none_or(|view| matches!(view.incarnation.phase(), Phase::Frozen { .. }));
+        ensure(is_frozen, || "a suspended primary is not frozen".into())?;
         ensure(picture.primary.positions.is_empty(), || {
             "something new is routed while the primary is suspended".into()
         })?;

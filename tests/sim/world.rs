@@ -258,6 +258,7 @@ impl World {
     /// One event for the machine, its effects, and the promises after them.
     pub(crate) fn apply(&mut self, event: StateEvent) -> Result<(), String> {
         let now = self.now();
+        self.promises.words.now = now;
         let is_news = self.promises.hear(&event);
         self.seen.news += u64::from(is_news);
         let effects = self.state.apply(event.clone(), now);

@@ -112,7 +112,7 @@ impl History {
         let is_waiting = !self.is_founded && !advice.is_settled;
         let agreed = self.head.is_some() || do_followers_agree(claims);
         let ground = self.ground(claims, advice);
-        let is_newer = |at: usize| claims.get(at).is_some_and(|claim| self.is_beyond(claim));
+        let is_newer = |at: usize| claims.get(at).is_some_and(|claim| self.has_gone_on(claim));
         let newer: Vec<bool> = (0..claims.len()).map(is_newer).collect();
         let is_newer = |at: usize| newer.get(at) == Some(&true);
         self.memory.judge(claims, is_newer, ground.is_led, advice);
@@ -178,6 +178,12 @@ impl History {
 
     /// Whether its history is the next one after the newest.
     fn is_beyond(&self, claim: &Claim<'_>) -> bool {
+        let id = facts_of(claim).and_then(|facts| facts.replication_id);
+        self.has_gone_on(claim) && !id.is_some_and(|id| self.is_superseded(id))
+    }
+
+    /// Whether it went on from the newest history, even if somebody has left behind what it began.
+    fn has_gone_on(&self, claim: &Claim<'_>) -> bool {
         let Some(facts) = facts_of(claim).filter(|facts| !facts.is_loading) else {
             return false;
         };
@@ -186,7 +192,7 @@ impl History {
             return false;
         };
         let ids = self.head.as_ref().map_or(&[][..], |head| &head.ids);
-        ids.contains(&previous) && !ids.contains(&id) && !self.is_superseded(id)
+        ids.contains(&previous) && !ids.contains(&id)
     }
 
     fn ground(&self, claims: &[Claim<'_>], advice: &Advice) -> Ground {
