@@ -203,7 +203,7 @@ impl Api {
             return unknown(upstream);
         }
         let path = format!("/api/v1/upstreams/{upstream}/{word}");
-        let timeout = default::ORDER_WAIT + default::CLIENT_TIMEOUT;
+        let timeout = default::ORDER_WAIT * 2 + default::CLIENT_TIMEOUT;
         let answer = client::post::<serde_json::Value>(&self.address, &path, body, timeout);
         match answer {
             Ok(page) if self.is_json => print(&format!("{page:#}\n")),

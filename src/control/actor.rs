@@ -57,6 +57,7 @@ pub struct ActorHandle {
     /// What it publishes into.
     pub cell: Arc<UpstreamCell>,
     commands: mpsc::Sender<Command>,
+    fences: Arc<Fences>,
     task: AbortHandle,
 }
 
@@ -130,6 +131,7 @@ impl ActorHandle {
         ActorHandle {
             cell,
             commands,
+            fences: Arc::clone(&surroundings.fences),
             task,
         }
     }
@@ -148,7 +150,8 @@ impl ActorHandle {
 
     /// Where it takes orders.
     pub fn desk(&self) -> Desk {
-        Desk::new(Arc::clone(&self.cell), self.commands.clone())
+        let fences = Arc::clone(&self.fences);
+        Desk::new(Arc::clone(&self.cell), self.commands.clone(), fences)
     }
 
     /// Ends it: every endpoint is retired as removed.

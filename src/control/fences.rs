@@ -27,6 +27,8 @@ pub struct Fences {
     /// Handed over and not on disk yet.
     due: Mutex<BTreeMap<Name, Fence>>,
     is_due: Notify,
+    /// Told after every round of writing.
+    has_written: Notify,
     /// Somebody was told that nothing is kept.
     has_warned: AtomicBool,
 }
@@ -122,6 +124,18 @@ impl Fences {
         }
     }
 
+    /// Waits until what was handed over of an upstream is on disk: for orders, whose answer must hold
+    /// after a crash. Traffic never waits for this.
+    pub async fn written(&self, upstream: &Name) {
+        loop {
+            let round = self.has_written.notified();
+            if !self.due().contains_key(upstream) {
+                return;
+            }
+            round.await;
+        }
+    }
+
     /// Writes what is handed over, until it is dropped.
     pub async fn run(self: Arc<Fences>) {
         let mut last_failure = None;
@@ -131,6 +145,7 @@ impl Fences {
             // A panic there is one of ours, and counts as a failure.
             let failed = written.unwrap_or_else(|error| Some(error.to_string()));
             let has_failed = failed.is_some();
+            self.has_written.notify_waiters();
             // Changes are logged, repetitions are not.
             if failed != last_failure {
                 match &failed {

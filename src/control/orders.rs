@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::base::time;
 use crate::config::default;
 use crate::control::actor::{Actor, Command};
+use crate::control::fences::Fences;
 use crate::model::event::SuspensionCause;
 use crate::model::name::Name;
 use crate::model::order::{Order, OrderRefused};
@@ -23,6 +24,7 @@ pub type Desks = BTreeMap<Name, Desk>;
 pub struct Desk {
     cell: Arc<UpstreamCell>,
     commands: mpsc::Sender<Command>,
+    fences: Arc<Fences>,
 }
 
 /// Why an order was not carried out.
@@ -37,8 +39,16 @@ pub enum OrderError {
 }
 
 impl Desk {
-    pub(super) fn new(cell: Arc<UpstreamCell>, commands: mpsc::Sender<Command>) -> Desk {
-        Desk { cell, commands }
+    pub(super) fn new(
+        cell: Arc<UpstreamCell>,
+        commands: mpsc::Sender<Command>,
+        fences: Arc<Fences>,
+    ) -> Desk {
+        Desk {
+            cell,
+            commands,
+            fences,
+        }
     }
 
     /// The upstream whose desk it is.
@@ -75,13 +85,17 @@ impl Desk {
                 }
             }
         };
-        match (
-            tokio::time::timeout(default::ORDER_WAIT, shown).await,
-            &wanted,
-        ) {
-            (Err(_), Some(wanted)) => Err(OrderRefused::NotVerified(self.why_not(wanted)).into()),
-            _ => Ok(()),
+        let is_shown = tokio::time::timeout(default::ORDER_WAIT, shown).await;
+        if let Some(wanted) = &wanted {
+            if is_shown.is_err() {
+                return Err(OrderRefused::NotVerified(self.why_not(wanted)).into());
+            }
+            // What the operator has accepted must not be refused after a crash. A disk that cannot
+            // be written has its error in the log, and undoes nothing.
+            let written = self.fences.written(&self.cell.name);
+            drop(tokio::time::timeout(default::ORDER_WAIT, written).await);
         }
+        Ok(())
     }
 
     /// What an endpoint says instead of being primary.
