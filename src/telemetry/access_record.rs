@@ -148,6 +148,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("request_id", "`http`: the id sent to the endpoint and back"),
     ("role", "sessions: the role of the endpoint"),
     ("epoch", "sessions: the epoch of the endpoint"),
+    (
+        "client_subject",
+        "sessions under TLS: the subject of the certificate the client has shown",
+    ),
 ];
 
 /// A line being made.
@@ -314,13 +318,14 @@ pub(crate) mod tests {
     fn json_lines_have_the_documented_fields_in_their_order() {
         let mut full = record("/a");
         full.connect = Some(Duration::from_secs(1));
+        full.subject = Some("CN=app".into());
         let text = line(&full, LineFormat::Json);
         assert_eq!(text.matches("\":").count(), FIELDS.len());
         let mut from = 0;
         for (field, _) in FIELDS {
             from += text[from..].find(&format!("\"{field}\":")).expect(field);
         }
-        assert!(text.starts_with("{\"time\":\"20") && text.ends_with("\"epoch\":7}\n"));
+        assert!(text.starts_with("{\"time\":\"20") && text.ends_with("\"CN=app\"}\n"));
         assert!(text.contains("\"first_byte_seconds\":0.001250,"), "{text}");
     }
 
