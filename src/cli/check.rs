@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
-use crate::cli::Exit;
+use crate::cli::{Exit, online};
 use crate::config::problem::{Problem, render};
 use crate::config::{LoadError, default, dump, load};
 use crate::server::tls::Opened;
@@ -23,10 +23,15 @@ pub struct CheckArguments {
     /// Treat warnings as errors
     #[arg(long)]
     pub deny_warnings: bool,
+    /// Then open every certificate, resolve every name, ask every source and run every probe once,
+    /// and tell what works
+    #[arg(long, conflicts_with_all = ["json", "dump"])]
+    pub online: bool,
 }
 
 /// Tells every problem on standard error, or as JSON on standard output. [`Exit::Done`] when the
-/// configuration can be used, else [`Exit::Config`].
+/// configuration can be used, else [`Exit::Config`]; [`Exit::Failed`] when it can, and somebody whom
+/// it names does not answer as wanted.
 pub fn check(arguments: &CheckArguments) -> Exit {
     let (config, problems, text) = match load(&arguments.file) {
         Ok(loaded) => (Some(loaded.config), loaded.warnings, loaded.text),
@@ -50,7 +55,11 @@ pub fn check(arguments: &CheckArguments) -> Exit {
         }
         tell(&summary(arguments, &problems, is_refused));
     }
-    if is_refused { Exit::Config } else { Exit::Done }
+    match config {
+        Some(config) if !is_refused && arguments.online => online::check(&config),
+        _ if is_refused => Exit::Config,
+        _ => Exit::Done,
+    }
 }
 
 fn summary(arguments: &CheckArguments, problems: &[Problem], is_refused: bool) -> String {

@@ -8,6 +8,7 @@ pub mod check;
 pub mod demo;
 pub mod drill;
 mod exit;
+mod online;
 mod order;
 mod table;
 mod upstreams;

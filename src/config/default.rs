@@ -380,6 +380,8 @@ pub const DRILL_WRITERS_MAX: usize = 1000;
 /// `fairlead drill --runs`: every database must follow again within this before the next run. A
 /// Patroni with its usual 30 s, a rewind included.
 pub const DRILL_RECOVERY: Duration = Duration::from_secs(300);
+/// How long `fairlead check --online` waits for a source: five polls at the usual rhythm.
+pub const ONLINE_SOURCE_WAIT: Duration = Duration::from_secs(5);
 /// How long `fairlead healthcheck` waits: keepalived and Docker ask every second or so.
 pub const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(1);
 

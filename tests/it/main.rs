@@ -15,6 +15,7 @@ mod demo;
 mod drill;
 mod hold;
 mod http;
+mod online;
 mod patroni;
 mod postgres;
 mod postgres_follow;
