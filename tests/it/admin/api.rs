@@ -36,10 +36,11 @@ fn an_upstream_tells_its_primary_and_the_evidence() {
     let page = steady(fixture.json("/api/v1/upstreams/orders"));
     let probe = |detail: &str| json!({ "ok": true, "took_seconds": 0.004, "detail": detail, "age_seconds": "…" });
     let endpoint = |id: &str, role: &str, probe: serde_json::Value| {
+        let lag = (role == "replica").then_some(0);
         json!({
             "id": id, "role": role, "epoch": 3, "health": "healthy", "eligible": true,
             "reasons": [], "why": null, "in_flight": 0, "latency_ewma_seconds": null, "weight": 1,
-            "since": "…", "last_probe": probe,
+            "lag_bytes": lag, "lag_seconds": null, "since": "…", "last_probe": probe,
         })
     };
     assert_eq!(
@@ -51,7 +52,7 @@ fn an_upstream_tells_its_primary_and_the_evidence() {
                 "endpoint": "10.0.0.5:5432", "epoch": 3, "since": "…", "evidence_age_seconds": "…",
             },
             "fence_epoch": 3, "last_primary": null, "is_split_brain": false,
-            "held_connections": 0,
+            "suspension": null, "source": null, "held_connections": 0,
             "endpoints": [
                 endpoint("10.0.0.5:5432", "primary", probe("not in recovery, timeline 3, lsn 0/3000148")),
                 endpoint("10.0.0.6:5432", "replica", probe("in recovery, timeline 3, lsn 0/3000148")),

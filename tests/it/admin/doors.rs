@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use fairlead::config::default;
+use fairlead::control::admin::client::AdminAddress;
 use fairlead::control::admin::listen::Door;
 
 use super::{Fixture, ask, tcp};
@@ -46,6 +47,25 @@ fn requests_that_a_web_page_could_send_are_refused() {
     }
     let request = "GET /livez HTTP/1.1\r\nhost: x\r\norigin: http://x\r\nconnection: close\r\n\r\n";
     assert!(raw(fixture.metrics, request).starts_with("HTTP/1.1 403 "));
+}
+
+#[test]
+fn orders_are_given_over_the_socket_only() {
+    let fixture = Fixture::start();
+    let socket = AdminAddress::Socket(fixture.folder.path().join("admin.sock"));
+    for (address, method, status) in [
+        (tcp(fixture.admin), "POST", 403),
+        (tcp(fixture.metrics), "POST", 404),
+        (tcp(fixture.admin), "GET", 405),
+        // Nobody is configured here who takes orders.
+        (socket, "POST", 404),
+    ] {
+        for word in ["primary", "pause", "switch", "resume"] {
+            let path = format!("/api/v1/upstreams/orders/{word}");
+            let answer = ask(&address, method, &path);
+            assert_eq!(answer.status, status, "{method} {address} {word}");
+        }
+    }
 }
 
 #[test]

@@ -9,8 +9,11 @@ use std::time::Duration;
 use fairlead::base::time;
 use fairlead::model::failure::FailureKind;
 use fairlead::model::name::Name;
+use fairlead::model::role::Lag;
+use fairlead::model::source::SourceStatus;
 use fairlead::telemetry::catalog::CATALOG;
 use fairlead::telemetry::handles::MethodLabel;
+use fairlead::upstream::cell::SourceReading;
 
 use super::Fixture;
 
@@ -43,6 +46,17 @@ fn full_page() -> String {
         .counts
         .probes_failed
         .fetch_add(1, Ordering::Relaxed);
+    let lag = Lag {
+        bytes: Some(1),
+        seconds: Some(0.5),
+    };
+    endpoint.lag.set(lag);
+    let source = SourceReading {
+        kind: "patroni",
+        status: SourceStatus::default(),
+        words: 1,
+    };
+    cells[0].source.publish(Some(source));
     let answer = fixture.get("/metrics");
     assert_eq!(answer.status, 200);
     answer.body
