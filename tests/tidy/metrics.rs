@@ -10,7 +10,8 @@ fn metrics_named(file: &Source) -> Vec<(String, usize)> {
     for (index, line) in file.text.lines().enumerate() {
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         for word in line.split(|c: char| !is_word(c)) {
-            if word.starts_with("fairlead_") {
+            // Schemas and keys that a drill makes are no metrics.
+            if word.starts_with("fairlead_") && !word.starts_with("fairlead_drill_") {
                 let ending = ["_bucket", "_sum", "_count"];
                 let base = ending.iter().find_map(|e| word.strip_suffix(e));
                 named.push((base.unwrap_or(word).to_owned(), index + 1));

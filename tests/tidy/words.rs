@@ -53,6 +53,16 @@ const NEVER: &[(&str, &str, &[&str])] = &[
 
 /// Exact names that are not ours to choose; where (beginnings of paths; empty = everywhere); why.
 const EXCEPTIONS: &[(&[&str], &[&str], &str)] = &[
+    (
+        &[
+            "CryptoProvider",
+            "provider",
+            "default_provider",
+            "builder_with_provider",
+        ],
+        &["io/net/tls"],
+        "rustls' word for who does its cryptography",
+    ),
     (&["impl"], &[], "the keyword"),
     (&["select"], &[], "tokio's macro"),
     (

@@ -277,8 +277,8 @@ async fn conclude(
     run.reigns = reigns.len();
     if let [old, new, ..] = reigns {
         run.new_primary = name(new.endpoint);
-        let manager = course.triggered_at.map(|at| signed_ms(new.began_at, at));
-        run.manager_ms = manager;
+        let promotion = course.triggered_at.map(|at| signed_ms(new.began_at, at));
+        run.promotion_ms = promotion;
         run.direct_gap_ms = Some(signed_ms(new.began_at, old.last_at));
     }
     let last = reigns.last().map_or(incumbent, |reign| reign.endpoint);

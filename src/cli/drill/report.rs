@@ -18,7 +18,7 @@ pub(super) struct RunReport {
     /// Who took direct writes in the end: what is absent there is lost.
     pub(super) survivor: Option<String>,
     /// From the trigger to the first direct write of the new primary.
-    pub(super) manager_ms: Option<f64>,
+    pub(super) promotion_ms: Option<f64>,
     /// From the last direct write of the old primary to that moment; below zero where both took
     /// writes at the same time.
     pub(super) direct_gap_ms: Option<f64>,
@@ -135,7 +135,7 @@ fn told(run: &RunReport) -> String {
                 &mut text,
                 format_args!("{began_at}  {new} took over from {}", run.incumbent),
             );
-            if let Some(ms) = run.manager_ms {
+            if let Some(ms) = run.promotion_ms {
                 add(&mut text, format_args!(" {ms:.0} ms after the trigger"));
             }
             match run.direct_gap_ms {
@@ -240,7 +240,7 @@ mod tests {
             incumbent: "a:1".to_owned(),
             new_primary: Some("b:1".to_owned()),
             survivor: Some("b:1".to_owned()),
-            manager_ms: Some(2381.4),
+            promotion_ms: Some(2381.4),
             direct_gap_ms: Some(1395.0),
             reigns: 2,
             mishaps: Vec::new(),

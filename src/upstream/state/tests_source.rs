@@ -152,7 +152,7 @@ fn the_leader_key_decides_between_claims() {
 }
 
 #[test]
-fn the_managers_silence_makes_nobody_primary() {
+fn the_silence_of_a_source_makes_nobody_primary() {
     // Refused, and then nobody says so any more: the named one is asked first.
     let mut bench = led();
     bench.claims(B, Role::Primary, 9).say(false);

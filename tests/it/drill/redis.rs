@@ -57,7 +57,7 @@ async fn a_planned_promotion_of_redis_is_measured_through_fairlead_and_directly(
     assert_eq!(run["incumbent"], old.endpoint());
     assert_eq!(run["new_primary"], new.endpoint());
     assert_eq!(run["survivor"], new.endpoint());
-    assert!(run["manager_ms"].as_f64().unwrap() > 0.0);
+    assert!(run["promotion_ms"].as_f64().unwrap() > 0.0);
     let persistent = measures(&report, "lead", "persistent");
     assert_eq!(persistent["writers"], 2);
     assert!(persistent["cut"].as_u64().unwrap() >= 2, "{persistent:#}");

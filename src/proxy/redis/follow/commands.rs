@@ -112,7 +112,7 @@ impl Commands {
     /// Reads what comes next.
     pub(super) fn see(&mut self, bytes: &[u8], talk: &mut Talk) -> Result<(), NotFollowed> {
         let mut rest = bytes;
-        while !rest.is_empty() {
+        while !rest.is_empty() && !talk.is_over() {
             if self.word_left > 0 {
                 if let Some(word) = self.word_mut() {
                     word.take(rest);

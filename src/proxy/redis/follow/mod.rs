@@ -54,23 +54,18 @@ impl Follow {
 
     /// Whether the client is between MULTI and EXEC: only it can bring that to an end.
     pub fn is_in_transaction(&self) -> bool {
-        !self.is_over() && self.talk.is_in_transaction()
+        !self.talk.is_over() && self.talk.is_in_transaction()
     }
 
     /// What the endpoint has said since the last call.
     pub fn take_signals(&mut self) -> Signals {
         self.talk.take_signals()
     }
-
-    /// Nothing that comes can be told any more.
-    fn is_over(&self) -> bool {
-        self.talk.is_lost || self.talk.is_listening
-    }
 }
 
 impl Watch for Follow {
     fn see(&mut self, from: Side, bytes: &[u8]) {
-        if self.is_over() {
+        if self.talk.is_over() {
             return;
         }
         let seen = match from {
@@ -84,7 +79,7 @@ impl Watch for Follow {
 
     fn unseen_max(&self, from: Side) -> u64 {
         match from {
-            _ if self.is_over() => u64::MAX,
+            _ if self.talk.is_over() => u64::MAX,
             Side::Client => self.commands.unseen_max(),
             Side::Upstream => self.replies.unseen_max(),
         }

@@ -43,7 +43,7 @@ impl Replies {
     /// Reads what comes next.
     pub(super) fn see(&mut self, bytes: &[u8], talk: &mut Talk) -> Result<(), NotFollowed> {
         let mut rest = bytes;
-        while !rest.is_empty() {
+        while !rest.is_empty() && !talk.is_over() {
             if self.string_left > 0 {
                 let count = self.string_left.min(rest.len() as u64);
                 self.skip(count, talk);

@@ -48,6 +48,12 @@ pub(super) struct Talk {
 }
 
 impl Talk {
+    /// Whether nothing that comes can be told any more. Then not even the rest of what has come is
+    /// looked at: where a session stands does not depend on the pieces it arrives in.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_lost || self.is_listening
+    }
+
     /// Whether nobody waits for a reply.
     pub(super) fn is_answered(&self) -> bool {
         self.owed == 0
