@@ -12,7 +12,7 @@ use fairlead::model::name::Name;
 use fairlead::model::role::Lag;
 use fairlead::model::source::SourceStatus;
 use fairlead::telemetry::catalog::CATALOG;
-use fairlead::telemetry::handles::MethodLabel;
+use fairlead::telemetry::handles::{Cancelled, MethodLabel};
 use fairlead::upstream::cell::SourceReading;
 
 use super::Fixture;
@@ -27,6 +27,7 @@ fn full_page() -> String {
     web.of(0).accepted();
     web.of(0).moved(10, 20);
     web.of(0).rejected(FailureKind::MaxConnections);
+    web.of(0).cancelled(Cancelled::Delivered);
     let api = metrics.route(&Name::from("web"), &Name::from("api"));
     api.of(0).begun();
     api.of(0).answered_locally(FailureKind::NoEligibleEndpoint);
