@@ -65,7 +65,8 @@ pub struct ActorHandle {
 #[derive(Debug)]
 pub(super) enum Command {
     /// The configuration was loaded again.
-    Configure(Arc<Upstream>),
+    /// Dropping the sender says that it has been taken.
+    Configure(Arc<Upstream>, oneshot::Sender<()>),
     /// An operator orders something and waits for the answer.
     Order(Order, oneshot::Sender<Result<(), OrderRefused>>),
     /// It is not configured any more.
@@ -136,16 +137,17 @@ impl ActorHandle {
         }
     }
 
-    /// Hands it another configuration of the same upstream.
+    /// Hands it another configuration of the same upstream, and waits until its picture is published.
     pub async fn configure(&self, config: Arc<Upstream>) {
-        if self
-            .commands
-            .send(Command::Configure(config))
-            .await
-            .is_err()
-        {
+        let (taken, is_taken) = oneshot::channel();
+        let command = Command::Configure(config, taken);
+        if self.commands.send(command).await.is_err() {
             tracing::error!(upstream = %self.cell.name, "the upstream's actor is gone");
+            return;
         }
+        // What is published next must not meet the picture of before. Nothing is ever sent: the end
+        // of the channel is the answer, also from an actor that has gone meanwhile.
+        is_taken.await.unwrap_or_default();
     }
 
     /// Where it takes orders.
@@ -242,7 +244,10 @@ impl Actor {
             }
             tokio::select! {
                 command = inbox.commands.recv() => match command {
-                    Some(Command::Configure(config)) => self.guarded(|actor| actor.configure(config)),
+                    Some(Command::Configure(config, taken)) => {
+                        self.guarded(|actor| actor.configure(config));
+                        drop(taken);
+                    }
                     Some(Command::Order(order, reply)) => {
                         self.guarded(|actor| actor.take_order(order, reply));
                     }

@@ -2,7 +2,7 @@
 //! etcd is not or does not answer.
 //!
 //! Three parts run beside each other: `follow` reads keys from etcd, `poll` asks the REST API, and
-//! [`Teller`] takes what they hear into [`scope::Scope`], which knows what it means.
+//! `Teller` takes what they hear into `scope::Scope`, which knows what it means.
 
 pub mod etcd;
 mod follow;
