@@ -5,8 +5,13 @@
 //! and wakes the few whose time has come: the deadline passed, the endpoint's incarnation was
 //! retired, frozen or thawed, or a drain reached them. Deadlines are therefore exact to one sweep interval, which is
 //! fine for what they guard (seconds), and an idle connection costs no timer.
+//!
+//! When a whole endpoint is lost, those at rest are woken first and everybody in batches, so that
+//! whoever comes back meanwhile does not stand behind all who are still to be told. That is order
+//! and nothing else: no connection moves a byte without having looked at its incarnation itself.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -17,6 +22,9 @@ use crate::upstream::endpoint::{Incarnation, Phase, RetireReason};
 
 /// How often a worker looks at its alarms when nothing rings.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Woken in one go. To end a session takes some 20 µs: others wait 5 ms at most.
+const BATCH: usize = 256;
 
 /// Why an alarm rang.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +54,8 @@ pub enum DrainPhase {
 pub struct Alarms {
     slots: RefCell<Slots>,
     phase: Cell<DrainPhase>,
+    /// Who has rung and was not woken yet. As many as there are connections at most.
+    due: RefCell<VecDeque<Waker>>,
 }
 
 #[derive(Debug, Default)]
@@ -99,10 +109,12 @@ impl Alarms {
         }
     }
 
-    /// Rings every alarm whose time has come, and wakes who was frozen or thawed. Returns how many
-    /// connections are registered.
+    /// Rings every alarm whose time has come. Who rang and whoever was frozen or thawed is woken by
+    /// [`Alarms::wake_some`]. Returns how many connections are registered.
     pub fn sweep(&self, now: Time) -> usize {
         let slots = self.slots.borrow();
+        let mut at_rest = self.due.borrow_mut();
+        let mut amid = Vec::new();
         for entry in slots.entries.iter().flatten() {
             let phase = entry.incarnation.borrow().as_ref().map(|life| life.phase());
             let rung = entry.due(phase, now, self.phase.get());
@@ -114,10 +126,22 @@ impl Alarms {
             if (rung.is_some() || has_changed)
                 && let Some(waker) = entry.waker.borrow_mut().take()
             {
-                waker.wake();
+                match entry.ends_at.get() {
+                    DrainPhase::Ending => amid.push(waker),
+                    DrainPhase::Serving | DrainPhase::Finishing => at_rest.push_back(waker),
+                }
             }
         }
+        at_rest.extend(amid);
         slots.entries.len() - slots.free.len()
+    }
+
+    /// Wakes a batch of those who are due, in their order; false when nobody is left.
+    pub fn wake_some(&self) -> bool {
+        let mut due = self.due.borrow_mut();
+        let batch = due.len().min(BATCH);
+        due.drain(..batch).for_each(Waker::wake);
+        !due.is_empty()
     }
 
     /// The drain goes on to `phase`; the next sweep tells everybody.
@@ -286,9 +310,47 @@ mod tests {
             let polled = alarm.poll_rung(&mut Context::from_waker(&waker));
             assert_eq!(polled, Poll::Pending);
             alarms.sweep(Time::ZERO);
+            assert!(!alarms.wake_some());
             let count = woken.0.load(std::sync::atomic::Ordering::Relaxed);
             assert_eq!(count, expected, "frozen: {is_frozen}");
         }
+    }
+
+    #[test]
+    fn those_at_rest_are_woken_first_and_a_crowd_in_batches() {
+        struct Noted(usize, std::sync::Mutex<std::sync::mpsc::SyncSender<usize>>);
+        impl std::task::Wake for Noted {
+            fn wake(self: Arc<Self>) {
+                self.1.lock().unwrap().send(self.0).unwrap();
+            }
+        }
+        let (sender, woken) = std::sync::mpsc::sync_channel(2 * BATCH);
+        let alarms = Rc::new(Alarms::default());
+        let life = Arc::new(Incarnation::default());
+        let crowd: Vec<_> = (0..2 * BATCH).map(|_| alarms.register()).collect();
+        for (number, alarm) in crowd.iter().enumerate() {
+            alarm.follow(&life);
+            alarm.set_idle(number % 2 == 1);
+            let noted = Noted(number, std::sync::Mutex::new(sender.clone()));
+            let waker = Waker::from(Arc::new(noted));
+            assert!(
+                alarm
+                    .poll_rung(&mut Context::from_waker(&waker))
+                    .is_pending()
+            );
+        }
+        life.retire(RetireReason::Demoted);
+        alarms.sweep(Time::ZERO);
+        let retired = Poll::Ready(Rung::Retired(RetireReason::Demoted));
+        // Nobody has been woken, and everybody can see it.
+        assert!(crowd.iter().all(|alarm| rung(alarm) == retired));
+        assert_eq!(woken.try_iter().count(), 0);
+        assert!(alarms.wake_some());
+        let odd: Vec<_> = (0..2 * BATCH).filter(|number| number % 2 == 1).collect();
+        assert_eq!(woken.try_iter().collect::<Vec<_>>(), odd);
+        assert!(!alarms.wake_some());
+        let even: Vec<_> = (0..2 * BATCH).filter(|number| number % 2 == 0).collect();
+        assert_eq!(woken.try_iter().collect::<Vec<_>>(), even);
     }
 
     #[test]

@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, LocalSet};
+use tokio::task::JoinHandle;
 
 use crate::base::task::Tasks;
 use crate::config::default;
+use crate::config::listener::SessionListener;
 use crate::model::failure::FailureKind;
 use crate::model::role::Role;
-use crate::proxy::tcp::session::{Asked, Session, SessionEnd, begin, serve};
+use crate::proxy::tcp::session::{SessionEnd, begin, serve};
 use crate::proxy::tcp::trial::OPAQUE;
-use crate::proxy::testing::{Scene, endpoint, pair, settings, with_sweep};
+use crate::proxy::testing::{Scene, endpoint, pair, settings};
 use crate::upstream::cell::HoldRoom;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -28,23 +29,13 @@ async fn client(
     held_max: usize,
 ) -> (TcpStream, JoinHandle<SessionEnd>) {
     let (client, accepted) = pair().await;
-    let (worker, upstream) = (Rc::clone(&scene.worker), Rc::clone(&scene.upstream));
-    let (counts, listener) = (Arc::clone(&scene.counts), Arc::clone(&scene.listener));
-    let held = Arc::clone(&scene.listener_held);
-    let mut settings = settings(hold);
-    settings.held_max = held_max;
+    let ground = scene.ground(SessionListener {
+        held_max,
+        ..settings(hold)
+    });
     let tasks = scene.worker.tasks.clone();
     let session = tasks.spawn_local(async move {
-        let asked = Asked {
-            worker: &worker,
-            upstream: &upstream,
-            counts: counts.of(0),
-            name: &listener.listener,
-            listener: listener.of(0),
-            held: &held,
-            settings: &settings,
-        };
-        let session = Session::new(accepted, asked);
+        let session = ground.session(accepted);
         serve(Box::pin(begin(session, &OPAQUE, true))).await
     });
     (client, session)
@@ -75,48 +66,41 @@ async fn until(is_so: impl Fn() -> bool) {
     }
 }
 
-/// Plays a test beside the sweep of the scene's worker.
-async fn play(scene: &mut Scene, test: impl AsyncFnOnce(&mut Scene)) {
-    let (worker, bell) = (Rc::clone(&scene.worker), Rc::clone(&scene.bell));
-    let tasks = LocalSet::new();
-    let test = tasks.run_until(test(scene));
-    with_sweep(&worker, &bell, test).await;
-}
-
 #[tokio::test]
 async fn who_waits_longest_goes_first_and_newcomers_go_last() {
     let (listener, address) = endpoint().await;
     let mut scene = Scene::paced(&[address], 50, 100);
     scene.probe(0, Some((Role::Replica, 1)));
-    play(&mut scene, async |scene| {
-        let arrivals = note_arrivals(&scene.worker.tasks, listener);
-        let mut clients = Vec::new();
-        for number in 0..15 {
+    scene
+        .play(async |scene| {
+            let arrivals = note_arrivals(&scene.worker.tasks, listener);
+            let mut clients = Vec::new();
+            for number in 0..15 {
+                let (mut stream, session) = client(scene, LONG, 100).await;
+                stream.write_all(&[number]).await.unwrap();
+                scene.wait_held(usize::from(number) + 1).await;
+                clients.push((stream, session));
+            }
+            scene.probe(0, Some((Role::Primary, 2)));
+            until(|| !arrivals.borrow().is_empty()).await;
             let (mut stream, session) = client(scene, LONG, 100).await;
-            stream.write_all(&[number]).await.unwrap();
-            scene.wait_held(usize::from(number) + 1).await;
+            stream.write_all(&[99]).await.unwrap();
             clients.push((stream, session));
-        }
-        scene.probe(0, Some((Role::Primary, 2)));
-        until(|| !arrivals.borrow().is_empty()).await;
-        let (mut stream, session) = client(scene, LONG, 100).await;
-        stream.write_all(&[99]).await.unwrap();
-        clients.push((stream, session));
-        until(|| arrivals.borrow().len() == 16).await;
-        let arrivals = arrivals.borrow();
-        // The burst of five goes in one moment, the others one by one.
-        let mut first: Vec<u8> = arrivals.iter().take(5).copied().collect();
-        first.sort_unstable();
-        assert_eq!(first, [0, 1, 2, 3, 4]);
-        // A machine that is busy may swap neighbours on their way, but no more.
-        let expected = [5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 99];
-        for (place, number) in arrivals.iter().skip(5).enumerate() {
-            let wanted = expected.iter().position(|it| it == number).unwrap();
-            assert!(wanted.abs_diff(place) <= 2, "{arrivals:?}");
-        }
-        assert_eq!(scene.held(), 0);
-    })
-    .await;
+            until(|| arrivals.borrow().len() == 16).await;
+            let arrivals = arrivals.borrow();
+            // The burst of five goes in one moment, the others one by one.
+            let mut first: Vec<u8> = arrivals.iter().take(5).copied().collect();
+            first.sort_unstable();
+            assert_eq!(first, [0, 1, 2, 3, 4]);
+            // A machine that is busy may swap neighbours on their way, but no more.
+            let expected = [5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 99];
+            for (place, number) in arrivals.iter().skip(5).enumerate() {
+                let wanted = expected.iter().position(|it| it == number).unwrap();
+                assert!(wanted.abs_diff(place) <= 2, "{arrivals:?}");
+            }
+            assert_eq!(scene.held(), 0);
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -125,19 +109,20 @@ async fn one_whose_hold_ends_while_it_is_let_go_goes_and_is_not_refused() {
     // Of three, one goes at once, and the third two seconds later.
     let mut scene = Scene::paced(&[address], 1, 100);
     scene.probe(0, Some((Role::Replica, 1)));
-    play(&mut scene, async |scene| {
-        let arrivals = note_arrivals(&scene.worker.tasks, listener);
-        let mut clients = Vec::new();
-        for number in 0..3 {
-            let (mut stream, session) = client(scene, Duration::from_millis(600), 100).await;
-            stream.write_all(&[number]).await.unwrap();
-            clients.push((stream, session));
-        }
-        scene.wait_held(3).await;
-        scene.probe(0, Some((Role::Primary, 2)));
-        until(|| arrivals.borrow().len() == 3).await;
-    })
-    .await;
+    scene
+        .play(async |scene| {
+            let arrivals = note_arrivals(&scene.worker.tasks, listener);
+            let mut clients = Vec::new();
+            for number in 0..3 {
+                let (mut stream, session) = client(scene, Duration::from_millis(600), 100).await;
+                stream.write_all(&[number]).await.unwrap();
+                clients.push((stream, session));
+            }
+            scene.wait_held(3).await;
+            scene.probe(0, Some((Role::Primary, 2)));
+            until(|| arrivals.borrow().len() == 3).await;
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -151,22 +136,23 @@ async fn each_bound_on_those_who_wait_has_its_reason() {
         let mut scene = Scene::paced(&[address], 50, upstream_max);
         scene.listener_held = Arc::new(AtomicUsize::new(elsewhere));
         scene.probe(0, Some((Role::Replica, 1)));
-        play(&mut scene, async |scene| {
-            let (first, session) = client(scene, LONG, listener_max).await;
-            if elsewhere == 0 {
-                scene.wait_held(1).await;
-                let (_second, refused) = client(scene, LONG, listener_max).await;
-                assert_eq!(refused.await.unwrap().reason, Some(expected));
-                // One that leaves makes room at once.
-                drop(first);
-                scene.wait_held(0).await;
-                let (_third, _session) = client(scene, LONG, listener_max).await;
-                scene.wait_held(1).await;
-            } else {
-                assert_eq!(session.await.unwrap().reason, Some(expected));
-            }
-        })
-        .await;
+        scene
+            .play(async |scene| {
+                let (first, session) = client(scene, LONG, listener_max).await;
+                if elsewhere == 0 {
+                    scene.wait_held(1).await;
+                    let (_second, refused) = client(scene, LONG, listener_max).await;
+                    assert_eq!(refused.await.unwrap().reason, Some(expected));
+                    // One that leaves makes room at once.
+                    drop(first);
+                    scene.wait_held(0).await;
+                    let (_third, _session) = client(scene, LONG, listener_max).await;
+                    scene.wait_held(1).await;
+                } else {
+                    assert_eq!(session.await.unwrap().reason, Some(expected));
+                }
+            })
+            .await;
         assert_eq!(scene.held(), 0);
         assert_eq!(scene.listener_held.load(Ordering::Relaxed), elsewhere);
     }
@@ -192,12 +178,13 @@ async fn those_who_wait_for_a_removed_upstream_are_told_at_once() {
     let (_listener, address) = endpoint().await;
     let mut scene = Scene::paced(&[address], 50, 10);
     scene.probe(0, Some((Role::Replica, 1)));
-    play(&mut scene, async |scene| {
-        let (_client, session) = client(scene, LONG, 10).await;
-        scene.wait_held(1).await;
-        scene.remove();
-        let end = session.await.unwrap();
-        assert_eq!(end.reason, Some(FailureKind::UpstreamRemoved));
-    })
-    .await;
+    scene
+        .play(async |scene| {
+            let (_client, session) = client(scene, LONG, 10).await;
+            scene.wait_held(1).await;
+            scene.remove();
+            let end = session.await.unwrap();
+            assert_eq!(end.reason, Some(FailureKind::UpstreamRemoved));
+        })
+        .await;
 }

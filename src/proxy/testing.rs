@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
+use tokio::task::LocalSet;
 
 use crate::base::rng::Rng;
 use crate::base::task::Tasks;
@@ -20,7 +22,7 @@ use crate::config::upstream::{
 };
 use crate::model::role::{PostgresFacts, Role, WantedRole};
 use crate::model::verdict::{Evidence, ProbeFailure, ProbeFailureKind, Verdict};
-use crate::proxy::tcp::session::{Asked, Session};
+use crate::proxy::tcp::session::{Asked, Beginning, Session, SessionEnd, serve};
 use crate::proxy::worker::{LocalUpstream, Worker};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::handles::{ListenerCounts, UpstreamCounts};
@@ -41,6 +43,60 @@ pub(crate) struct Scene {
     cell: Arc<UpstreamCell>,
     state: UpstreamState,
     ids: Vec<crate::model::name::Name>,
+}
+
+/// What a session borrows while it lives.
+pub(crate) struct Ground {
+    worker: Rc<Worker>,
+    upstream: Rc<LocalUpstream>,
+    counts: Arc<UpstreamCounts>,
+    listener: Arc<ListenerCounts>,
+    held: Arc<AtomicUsize>,
+    settings: SessionListener,
+}
+
+impl Ground {
+    /// A session that has just been accepted.
+    pub(crate) fn session(&self, client: TcpStream) -> Session<'_> {
+        Session::new(
+            client,
+            Asked {
+                worker: &self.worker,
+                upstream: &self.upstream,
+                counts: self.counts.of(0),
+                name: &self.listener.listener,
+                listener: self.listener.of(0),
+                held: &self.held,
+                settings: &self.settings,
+            },
+        )
+    }
+}
+
+/// A session on the only endpoint of a scene, the primary. `script` goes on when the client's
+/// `first` bytes have arrived there, with both ends.
+pub(crate) async fn on_primary(
+    settings: SessionListener,
+    begin: for<'a> fn(Session<'a>) -> Beginning<'a>,
+    first: &[u8],
+    script: impl AsyncFnOnce(&mut Scene, TcpStream, TcpStream),
+) -> SessionEnd {
+    let (listener, primary) = endpoint().await;
+    let mut scene = Scene::postgres(&[primary]);
+    scene.probe(0, Some((Role::Primary, 1)));
+    let (mut client, accepted) = pair().await;
+    let ground = scene.ground(settings);
+    let served = serve(begin(ground.session(accepted)));
+    let script = async |scene: &mut Scene| {
+        client.write_all(first).await.unwrap();
+        let (mut upstream, _) = listener.accept().await.unwrap();
+        let mut got = vec![0; first.len()];
+        upstream.read_exact(&mut got).await.unwrap();
+        assert_eq!(got, first);
+        script(scene, client, upstream).await;
+    };
+    let both = async |scene: &mut Scene| tokio::join!(served, script(scene)).0;
+    Box::pin(scene.play(both)).await
 }
 
 impl Scene {
@@ -93,25 +149,25 @@ impl Scene {
         }
     }
 
-    /// A session that has just been accepted.
-    pub(crate) fn session<'a>(
-        &'a self,
-        client: TcpStream,
-        settings: &'a SessionListener,
-    ) -> Session<'a> {
-        let (worker, upstream, counts) = (&self.worker, &*self.upstream, self.counts.of(0));
-        Session::new(
-            client,
-            Asked {
-                worker,
-                upstream,
-                counts,
-                name: &self.listener.listener,
-                listener: self.listener.of(0),
-                held: &self.listener_held,
-                settings,
-            },
-        )
+    /// What a session with these settings needs of the scene, apart from it: the session may run
+    /// while a test changes the scene.
+    pub(crate) fn ground(&self, settings: SessionListener) -> Ground {
+        Ground {
+            worker: Rc::clone(&self.worker),
+            upstream: Rc::clone(&self.upstream),
+            counts: Arc::clone(&self.counts),
+            listener: Arc::clone(&self.listener),
+            held: Arc::clone(&self.listener_held),
+            settings,
+        }
+    }
+
+    /// Runs a test on the scene beside the sweep of its worker.
+    pub(crate) async fn play<T>(&mut self, test: impl AsyncFnOnce(&mut Scene) -> T) -> T {
+        let (worker, bell) = (Rc::clone(&self.worker), Rc::clone(&self.bell));
+        let tasks = LocalSet::new();
+        let test = tasks.run_until(test(self));
+        with_sweep(&worker, &bell, test).await
     }
 
     /// A probe finds this endpoint to have this role on this timeline; or it fails.

@@ -135,6 +135,10 @@ impl Worker {
             let now = time::now();
             self.swept_at.set(now);
             self.alarms.sweep(now);
+            while self.alarms.wake_some() {
+                // What is ready by now, new clients above all, goes before the next batch.
+                tokio::task::yield_now().await;
+            }
             self.pool.sweep(now);
             self.forget_unused();
         }

@@ -12,6 +12,7 @@ mod access_log;
 mod actor;
 mod admin;
 mod demo;
+mod draining;
 mod drill;
 mod hold;
 mod http;

@@ -26,7 +26,8 @@ async fn play<T>(
     script: impl AsyncFnOnce(TcpStream) -> T,
 ) -> (SessionEnd, T) {
     let (client, accepted) = pair().await;
-    let session = scene.session(accepted, &settings);
+    let ground = scene.ground(settings.clone());
+    let session = ground.session(accepted);
     let served = serve(Box::pin(begin(session, time::now(), is_admitted)));
     with_sweep(&scene.worker, &scene.bell, async {
         tokio::join!(served, script(client))

@@ -1,6 +1,5 @@
 //! Postgres sessions that run: how they end, how they are cancelled, how many there may be.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,8 +13,8 @@ use crate::model::role::{Role, WantedRole};
 use crate::proxy::alarm::DrainPhase;
 use crate::proxy::postgres::keys::CancelKey;
 use crate::proxy::postgres::session::begin;
-use crate::proxy::tcp::session::{Asked, Session, SessionEnd, serve};
-use crate::proxy::testing::{Scene, endpoint, pair, settings, with_sweep};
+use crate::proxy::tcp::session::{SessionEnd, serve};
+use crate::proxy::testing::{Scene, endpoint, on_primary, pair, settings, with_sweep};
 
 const STARTUP: &[u8] = b"\0\0\0\x12\0\x03\0\0user\0app\0\0";
 const WELCOME: &[u8] =
@@ -29,40 +28,16 @@ async fn play(
     welcome: &[u8],
     script: impl AsyncFnOnce(&mut Scene, TcpStream, TcpStream),
 ) -> SessionEnd {
-    let (listener, primary) = endpoint().await;
-    let mut scene = Scene::postgres(&[primary]);
-    scene.probe(0, Some((Role::Primary, 1)));
-    let (mut client, accepted) = pair().await;
-    // The session borrows what the script changes the rest of.
-    let (worker, bell) = (Rc::clone(&scene.worker), Rc::clone(&scene.bell));
-    let (upstream, counts) = (Rc::clone(&scene.upstream), scene.counts.clone());
-    let tallies = scene.listener.clone();
-    let held = scene.listener_held.clone();
-    let session = Session::new(
-        accepted,
-        Asked {
-            worker: &worker,
-            upstream: &upstream,
-            counts: counts.of(0),
-            name: &tallies.listener,
-            listener: tallies.of(0),
-            held: &held,
-            settings: &settings,
+    on_primary(
+        settings,
+        |session| Box::pin(begin(session, time::now(), true)),
+        STARTUP,
+        async |scene, mut client, mut upstream| {
+            pass(&mut upstream, &mut client, welcome).await;
+            script(scene, client, upstream).await;
         },
-    );
-    let served = serve(Box::pin(begin(session, time::now(), true)));
-    let script = async {
-        client.write_all(STARTUP).await.unwrap();
-        let mut upstream = startup_at(&listener).await;
-        upstream.write_all(welcome).await.unwrap();
-        client
-            .read_exact(&mut vec![0; welcome.len()])
-            .await
-            .unwrap();
-        script(&mut scene, client, upstream).await;
-    };
-    let (end, ()) = with_sweep(&worker, &bell, async { tokio::join!(served, script) }).await;
-    end
+    )
+    .await
 }
 
 async fn startup_at(listener: &TcpListener) -> TcpStream {
@@ -225,7 +200,8 @@ async fn a_login_that_takes_too_long_is_ended_in_words() {
 /// A connection that does nothing but cancel.
 async fn cancel(scene: &Scene, settings: &SessionListener, packet: &[u8]) {
     let (mut client, accepted) = pair().await;
-    let session = scene.session(accepted, settings);
+    let ground = scene.ground(settings.clone());
+    let session = ground.session(accepted);
     let served = serve(Box::pin(begin(session, time::now(), true)));
     let (end, ()) = tokio::join!(served, async {
         client.write_all(packet).await.unwrap();
@@ -261,7 +237,8 @@ async fn a_cancel_request_goes_to_the_endpoint_of_its_session_and_nowhere_else()
         }),
         ..settings.clone()
     };
-    let session = scene.session(accepted, &settings);
+    let ground = scene.ground(settings.clone());
+    let session = ground.session(accepted);
     let served = serve(Box::pin(begin(session, time::now(), true)));
     let script = async {
         client.write_all(STARTUP).await.unwrap();
@@ -319,7 +296,8 @@ async fn a_user_beyond_the_limit_is_told_so() {
         WELCOME,
         async |scene, first, mut upstream| {
             let (mut second, accepted) = pair().await;
-            let session = scene.session(accepted, &limits);
+            let ground = scene.ground(limits);
+            let session = ground.session(accepted);
             let served = serve(Box::pin(begin(session, time::now(), true)));
             let script = async {
                 second.write_all(STARTUP).await.unwrap();

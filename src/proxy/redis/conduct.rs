@@ -51,6 +51,11 @@ impl Conduct for RedisConduct {
         self.follow.is_in_transaction()
     }
 
+    /// A listening session is owed nothing, and has no other end than this.
+    fn is_at_rest(&self) -> bool {
+        matches!(self.follow.stand(), Stand::Idle | Stand::Listening)
+    }
+
     /// See the module.
     fn last_words(&self, _: FailureKind) -> Option<Vec<u8>> {
         None

@@ -48,7 +48,8 @@ async fn a_client_without_a_primary_is_refused_in_words_its_library_knows() {
         ),
     ] {
         let (mut client, accepted) = pair().await;
-        let session = scene.session(accepted, &settings);
+        let ground = scene.ground(settings.clone());
+        let session = ground.session(accepted);
         let script = async {
             // Unread at the end, but the answer still arrives.
             client.write_all(b"PING\r\n").await.unwrap();
@@ -74,7 +75,8 @@ async fn a_command_goes_to_another_endpoint_only_if_it_was_not_done() {
     scene.probe(0, Some((Role::Primary, 1)));
     let hold = settings(Duration::from_secs(9));
     let (mut client, accepted) = pair().await;
-    let session = scene.session(accepted, &hold);
+    let ground = scene.ground(hold.clone());
+    let session = ground.session(accepted);
     let take = async |expected: &[u8], answer: &[u8]| {
         let (mut upstream, _) = listener.accept().await.unwrap();
         let mut got = vec![0; expected.len()];
@@ -97,7 +99,8 @@ async fn a_command_goes_to_another_endpoint_only_if_it_was_not_done() {
     assert_eq!((end.reason, end.attempts, end.received), (None, 2, 8));
 
     let (mut client, accepted) = pair().await;
-    let session = scene.session(accepted, &hold);
+    let ground = scene.ground(hold.clone());
+    let session = ground.session(accepted);
     let script = async {
         client.write_all(b"PING\r\n").await.unwrap();
         drop(take(b"PING\r\n", b"").await);
@@ -129,7 +132,8 @@ async fn in_a_freeze_a_transaction_goes_on_and_everything_else_stands_still() {
         let life = scene.incarnation(0);
         let hold = settings(Duration::from_secs(9));
         let (mut client, accepted) = pair().await;
-        let session = scene.session(accepted, &hold);
+        let ground = scene.ground(hold.clone());
+        let session = ground.session(accepted);
         let script = async {
             client.write_all(opening.as_bytes()).await.unwrap();
             let (mut upstream, _) = listener.accept().await.unwrap();

@@ -10,7 +10,7 @@ use crate::config::listener::SessionListener;
 use crate::model::failure::FailureKind;
 use crate::model::role::Role;
 use crate::proxy::alarm::DrainPhase;
-use crate::proxy::tcp::session::{Asked, Session, SessionEnd, begin, serve};
+use crate::proxy::tcp::session::{SessionEnd, begin, serve};
 use crate::proxy::tcp::trial::OPAQUE;
 use crate::proxy::testing::{Scene, endpoint, pair, settings, with_sweep};
 
@@ -22,26 +22,13 @@ macro_rules! play {
     ($scene:expr, $settings:expr, |$client:ident| $script:block) => {{
         #[allow(unused_mut, reason = "some clients only wait")]
         let (mut $client, accepted) = pair().await;
-        let settings: SessionListener = $settings;
-        let (worker, upstream, counts) = (
-            std::rc::Rc::clone(&$scene.worker),
-            std::rc::Rc::clone(&$scene.upstream),
-            std::sync::Arc::clone(&$scene.counts),
-        );
-        let listener = std::sync::Arc::clone(&$scene.listener);
-        let held = std::sync::Arc::clone(&$scene.listener_held);
-        let bell = std::rc::Rc::clone(&$scene.bell);
-        let asked = Asked {
-            worker: &worker,
-            upstream: &upstream,
-            counts: counts.of(0),
-            name: &listener.listener,
-            listener: listener.of(0),
-            held: &held,
-            settings: &settings,
-        };
-        let session = Session::new(accepted, asked);
+        let ground = $scene.ground($settings);
+        let session = ground.session(accepted);
         let session = serve(Box::pin(begin(session, &OPAQUE, true)));
+        let (worker, bell) = (
+            std::rc::Rc::clone(&$scene.worker),
+            std::rc::Rc::clone(&$scene.bell),
+        );
         with_sweep(&worker, &bell, async {
             tokio::join!(session, async { $script }).0
         })
@@ -274,9 +261,9 @@ async fn an_endpoint_that_breaks_is_probed_at_once() {
 #[tokio::test]
 async fn a_session_is_small() {
     let scene = Scene::postgres(&[endpoint().await.1]);
-    let settings = settings(LONG);
+    let ground = scene.ground(settings(LONG));
     let (_client, accepted) = pair().await;
-    let session = scene.session(accepted, &settings);
+    let session = ground.session(accepted);
     let session = serve(Box::pin(begin(session, &OPAQUE, true)));
     let bytes = size_of_val(&session);
     let running = size_of::<crate::proxy::tcp::running::Running<'_>>();

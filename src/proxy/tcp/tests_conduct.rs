@@ -1,5 +1,6 @@
 //! Sessions whose messages are followed: frozen, thawed, and ended between two messages.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use crate::model::failure::FailureKind;
 use crate::model::role::Role;
 use crate::proxy::tcp::conduct::{Conduct, Signal};
 use crate::proxy::tcp::running::{Goodbye, Running};
-use crate::proxy::tcp::session::{Beginning, Session, SessionEnd, serve};
+use crate::proxy::tcp::session::{Session, SessionEnd, serve};
 use crate::proxy::tcp::trial::OPAQUE;
-use crate::proxy::testing::{Scene, endpoint, pair, settings, with_sweep};
+use crate::proxy::testing::{Scene, endpoint, on_primary, pair, settings};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -51,6 +52,10 @@ impl Conduct for Lines {
         self.is_amid
     }
 
+    fn is_at_rest(&self) -> bool {
+        !self.is_amid && !self.is_inside
+    }
+
     fn last_words(&self, why: FailureKind) -> Option<Vec<u8>> {
         (!self.is_inside).then(|| format!("bye: {}\n", why.as_str()).into())
     }
@@ -60,48 +65,22 @@ impl Conduct for Lines {
     }
 }
 
-async fn begin(mut session: Session<'_>) -> Result<Box<Running<'_>>, SessionEnd> {
+async fn begin(mut session: Session<'_>, goodbye: Goodbye) -> Result<Box<Running<'_>>, SessionEnd> {
     let connected = session.connect(&OPAQUE, false).await;
     let conduct = Box::new(Lines::default());
     connected
-        .map(|connected| session.relay(connected, Goodbye::Close, Some(conduct)))
+        .map(|connected| session.relay(connected, goodbye, Some(conduct)))
         .map_err(|_| SessionEnd::default())
 }
 
 /// A followed session on a primary, and a script for its client and its endpoint.
 async fn play(script: impl AsyncFnOnce(&mut Scene, TcpStream, TcpStream)) -> SessionEnd {
-    let (listener, primary) = endpoint().await;
-    let mut scene = Scene::postgres(&[primary]);
-    scene.probe(0, Some((Role::Primary, 1)));
-    let (mut client, accepted) = pair().await;
-    let settings = settings(Duration::ZERO);
-    // The session borrows what the script changes the rest of.
-    let (worker, bell) = (Rc::clone(&scene.worker), Rc::clone(&scene.bell));
-    let (upstream, counts) = (
-        Rc::clone(&scene.upstream),
-        std::sync::Arc::clone(&scene.counts),
-    );
-    let tallies = std::sync::Arc::clone(&scene.listener);
-    let held = std::sync::Arc::clone(&scene.listener_held);
-    let asked = crate::proxy::tcp::session::Asked {
-        worker: &worker,
-        upstream: &upstream,
-        counts: counts.of(0),
-        name: &tallies.listener,
-        listener: tallies.of(0),
-        held: &held,
-        settings: &settings,
-    };
-    let beginning: Beginning<'_> = Box::pin(begin(Session::new(accepted, asked)));
-    let script = async {
-        client.write_all(b"hello\n").await.unwrap();
-        let (mut upstream, _) = listener.accept().await.unwrap();
-        expect(&mut upstream, b"hello\n").await;
-        script(&mut scene, client, upstream).await;
-    };
-    with_sweep(&worker, &bell, async {
-        tokio::join!(serve(beginning), script).0
-    })
+    on_primary(
+        settings(Duration::ZERO),
+        |session| Box::pin(begin(session, Goodbye::Close)),
+        b"hello\n",
+        script,
+    )
     .await
 }
 
@@ -194,4 +173,46 @@ async fn an_endpoint_that_says_it_is_read_only_is_asked_and_the_session_ends() {
     })
     .await;
     assert_eq!(end.reason, Some(FailureKind::RoleChanged));
+}
+
+#[tokio::test]
+async fn when_a_primary_is_lost_those_at_rest_end_first() {
+    let (listener, primary) = endpoint().await;
+    let mut scene = Scene::postgres(&[primary]);
+    scene.probe(0, Some((Role::Primary, 1)));
+    let ends = Rc::new(RefCell::new(Vec::new()));
+    scene
+        .play(async |scene| {
+            let mut sessions = Vec::new();
+            let mut streams = Vec::new();
+            for number in 0..20 {
+                let (mut client, accepted) = pair().await;
+                let ground = scene.ground(settings(Duration::ZERO));
+                let ends = Rc::clone(&ends);
+                sessions.push(scene.worker.tasks.spawn_local(async move {
+                    let session = ground.session(accepted);
+                    let end = serve(Box::pin(begin(session, Goodbye::Reset))).await;
+                    ends.borrow_mut().push((number, end.reason));
+                }));
+                let line: &[u8] = match number % 2 {
+                    0 => b"begin\n",
+                    _ => b"hello\n",
+                };
+                client.write_all(line).await.unwrap();
+                let (mut upstream, _) = listener.accept().await.unwrap();
+                expect(&mut upstream, line).await;
+                streams.push((client, upstream));
+            }
+            scene.probe(0, Some((Role::Replica, 1)));
+            for session in sessions {
+                session.await.unwrap();
+            }
+        })
+        .await;
+    let (odd, even): (Vec<_>, Vec<_>) = (0..20).partition(|number| number % 2 == 1);
+    let order = odd.into_iter().chain(even);
+    let expected: Vec<_> = order
+        .map(|number| (number, Some(FailureKind::RoleChanged)))
+        .collect();
+    assert_eq!(*ends.borrow(), expected);
 }
