@@ -7,4 +7,5 @@ pub mod published;
 pub mod ring;
 pub mod rng;
 pub mod task;
+pub mod ticks;
 pub mod time;

@@ -238,8 +238,9 @@ pub(crate) async fn with_sweep<T>(
     bell: &Notify,
     test: impl Future<Output = T>,
 ) -> T {
+    let ticks = crate::base::ticks::Ticks::new(crate::proxy::alarm::SWEEP_INTERVAL).unwrap();
     tokio::select! {
-        () = worker.sweep(bell) => unreachable!("a sweep never ends"),
+        () = worker.sweep(bell, ticks) => unreachable!("a sweep never ends"),
         done = tokio::time::timeout(Duration::from_secs(20), test) => done.expect("it hangs"),
     }
 }

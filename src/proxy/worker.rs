@@ -11,11 +11,12 @@ use tokio::sync::Notify;
 use crate::base::published::Reader;
 use crate::base::rng::Rng;
 use crate::base::task::Tasks;
+use crate::base::ticks::Ticks;
 use crate::base::time::{self, Time};
 use crate::io::net::relay::Stock;
 use crate::model::name::Name;
 use crate::model::role::WantedRole;
-use crate::proxy::alarm::{Alarms, SWEEP_INTERVAL};
+use crate::proxy::alarm::Alarms;
 use crate::proxy::buffers::Buffers;
 use crate::proxy::http::heads::Heads;
 use crate::proxy::http::pool::Pool;
@@ -88,7 +89,8 @@ impl Worker {
         }
     }
 
-    /// The moment of the last sweep: at most [`SWEEP_INTERVAL`] old, and free. Deadlines start here.
+    /// The moment of the last sweep: at most
+    /// [`SWEEP_INTERVAL`](crate::proxy::alarm::SWEEP_INTERVAL) old, and free. Deadlines start here.
     pub fn recently(&self) -> Time {
         self.swept_at.get()
     }
@@ -123,13 +125,11 @@ impl Worker {
         }
     }
 
-    /// Looks at all alarms, over and over, until the worker ends.
-    pub async fn sweep(&self, bell: &Notify) {
-        let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    /// Looks at all alarms at every tick, and when the bell rings, until the worker ends.
+    pub async fn sweep(&self, bell: &Notify, mut ticks: Ticks) {
         loop {
             tokio::select! {
-                _ = ticks.tick() => {}
+                () = ticks.tick() => {}
                 () = bell.notified() => {}
             }
             let now = time::now();

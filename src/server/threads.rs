@@ -17,9 +17,10 @@ use tokio::task::AbortHandle;
 use crate::base::bell::Bells;
 use crate::base::rng::Rng;
 use crate::base::task::Tasks;
+use crate::base::ticks::Ticks;
 use crate::config::default;
 use crate::model::name::Name;
-use crate::proxy::alarm::DrainPhase;
+use crate::proxy::alarm::{DrainPhase, SWEEP_INTERVAL};
 use crate::proxy::listener::{ListenerCell, LocalListener};
 use crate::proxy::postgres::tables::Tables;
 use crate::proxy::worker::Worker;
@@ -208,11 +209,11 @@ impl WorkerThread {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build_local(LocalOptions::default())?;
-        runtime.block_on(self.serve());
-        Ok(())
+        runtime.block_on(self.serve())
     }
 
-    async fn serve(mut self) {
+    async fn serve(mut self) -> io::Result<()> {
+        let ticks = Ticks::new(SWEEP_INTERVAL)?;
         let worker = Rc::new(Worker::new(
             self.index,
             Rng::from_entropy(),
@@ -223,7 +224,7 @@ impl WorkerThread {
         let sweeper = Rc::clone(&worker);
         let bell = Arc::clone(&self.bell);
         self.tasks
-            .spawn_local(async move { sweeper.sweep(&bell).await });
+            .spawn_local(async move { sweeper.sweep(&bell, ticks).await });
         let gate = Rc::new(accept::Gate {
             worker: Rc::clone(&worker),
             admission: Arc::clone(&self.admission),
@@ -264,8 +265,9 @@ impl WorkerThread {
         worker.alarms.drain(DrainPhase::Ending);
         while self.connections.load(Ordering::Relaxed) > 0 {
             // The sweep that ends the last connections runs at this rhythm, too.
-            tokio::time::sleep(crate::proxy::alarm::SWEEP_INTERVAL).await;
+            tokio::time::sleep(SWEEP_INTERVAL).await;
         }
+        Ok(())
     }
 }
 

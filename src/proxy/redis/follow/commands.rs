@@ -1,6 +1,6 @@
 //! The commands of a client: where they begin and end, and their first two words.
 
-use crate::proxy::redis::follow::line::{Line, Whole, length, to_line_end};
+use crate::proxy::redis::follow::line::{Line, Whole, length, short_length, whole_string};
 use crate::proxy::redis::follow::talk::{NotFollowed, Talk};
 
 /// Longer words mean nothing to us.
@@ -8,7 +8,7 @@ const WORD_BYTES: usize = 16;
 
 /// The beginning of a word; nothing where it is longer than any we know.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Word {
+struct Word {
     bytes: [u8; WORD_BYTES],
     length: u8,
     /// Bytes that have not come.
@@ -44,13 +44,8 @@ impl Word {
         }
     }
 
-    /// Whether it is this word, in any case of letters.
-    pub(super) fn is(&self, word: &str) -> bool {
-        self.text().eq_ignore_ascii_case(word.as_bytes())
-    }
-
     /// Its bytes.
-    pub(super) fn text(&self) -> &[u8] {
+    fn text(&self) -> &[u8] {
         self.bytes
             .get(..usize::from(self.length))
             .unwrap_or_default()
@@ -123,15 +118,17 @@ impl Commands {
                 rest = rest.get(count..).unwrap_or_default();
                 continue;
             }
-            let (piece, end, after) = to_line_end(rest);
-            rest = after;
-            if end && !self.line.is_open() {
-                self.begin_line(Whole::of(piece), talk)?;
+            if self.words_left == 0
+                && !self.line.is_open()
+                && let Some((first, second, behind)) = whole_command(rest)
+            {
+                talk.asked(first, second);
+                rest = behind;
                 continue;
             }
-            self.line.keep(piece);
-            if end {
-                let line = std::mem::take(&mut self.line);
+            let (line, behind) = self.line.next(rest);
+            rest = behind;
+            if let Some(line) = line {
                 self.begin_line(line.whole(), talk)?;
             }
         }
@@ -186,7 +183,7 @@ impl Commands {
 
     fn end(&mut self, talk: &mut Talk) {
         let [first, second] = &self.words;
-        talk.asked(first, second);
+        talk.asked(first.text(), second.text());
     }
 
     fn word(&self) -> Option<&Word> {
@@ -206,4 +203,20 @@ impl Commands {
             Position::Other => None,
         }
     }
+}
+
+/// A command that is here whole, as most are: its first two words, and what is behind it. `None` for
+/// all else, which is read piece by piece.
+#[inline]
+fn whole_command(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let (words, rest) = short_length(bytes.strip_prefix(b"*")?)?;
+    let more = words.checked_sub(1)?;
+    let (first, mut rest) = whole_string(rest)?;
+    let mut second = None;
+    for _ in 0..more {
+        let (word, behind) = whole_string(rest)?;
+        second.get_or_insert(word);
+        rest = behind;
+    }
+    Some((first, second.unwrap_or_default(), rest))
 }

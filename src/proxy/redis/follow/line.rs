@@ -36,21 +36,28 @@ pub(super) struct Whole<'a> {
     pub(super) is_cut: bool,
 }
 
-/// Bytes up to the end of a line, whether that is there, and what is behind it.
-#[inline]
-pub(super) fn to_line_end(bytes: &[u8]) -> (&[u8], bool, &[u8]) {
-    let end = bytes.iter().position(|byte| *byte == b'\n');
-    let parts = end.and_then(|end| bytes.split_at_checked(end));
-    match parts {
-        Some((line, after)) => (line, true, after.get(1..).unwrap_or_default()),
-        None => (bytes, false, &[]),
+/// A line of which the end has come, in one piece or in several.
+#[derive(Debug)]
+pub(super) struct Ended<'a> {
+    piece: &'a [u8],
+    kept: Option<Line>,
+}
+
+impl Ended<'_> {
+    /// What it says.
+    #[inline]
+    pub(super) fn whole(&self) -> Whole<'_> {
+        match &self.kept {
+            None => Whole::of(self.piece),
+            Some(line) => line.whole(),
+        }
     }
 }
 
 impl<'a> Whole<'a> {
     /// A line that came in one piece.
     #[inline]
-    pub(super) fn of(line: &'a [u8]) -> Whole<'a> {
+    fn of(line: &'a [u8]) -> Whole<'a> {
         Whole {
             bytes: line.strip_suffix(b"\r").unwrap_or(line),
             is_cut: false,
@@ -65,8 +72,25 @@ impl Line {
         self.is_open
     }
 
+    /// The line that ends in these bytes, if one does, and what is behind it. What has no end yet is
+    /// kept.
+    #[inline]
+    pub(super) fn next<'a>(&mut self, bytes: &'a [u8]) -> (Option<Ended<'a>>, &'a [u8]) {
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let Some((piece, behind)) = end.and_then(|end| bytes.split_at_checked(end)) else {
+            self.keep(bytes);
+            return (None, &[]);
+        };
+        let kept = self.is_open.then(|| {
+            self.keep(piece);
+            std::mem::take(self)
+        });
+        let behind = behind.get(1..).unwrap_or_default();
+        (Some(Ended { piece, kept }), behind)
+    }
+
     /// Keeps a piece, as far as there is room.
-    pub(super) fn keep(&mut self, piece: &[u8]) {
+    fn keep(&mut self, piece: &[u8]) {
         self.is_open = true;
         let from = usize::from(self.length);
         let room = self.kept.get_mut(from..).unwrap_or_default();
@@ -80,7 +104,7 @@ impl Line {
     }
 
     /// What was kept, once the end has come.
-    pub(super) fn whole(&self) -> Whole<'_> {
+    fn whole(&self) -> Whole<'_> {
         let kept = self.kept.get(..usize::from(self.length));
         Whole {
             is_cut: self.is_cut,
@@ -108,3 +132,35 @@ pub(super) fn length(line: Whole<'_>) -> Option<Option<u64>> {
 /// No length is greater: Redis keeps them in a signed 64-bit number, and takes 512 MiB by default. It
 /// also keeps every sum of ours far from overflow.
 const LENGTH_MAX: u64 = 1 << 40;
+
+/// A count or length of at most nine digits that is here with its line's end, and what is behind
+/// that. All that is usual; what is not is `None` and goes the long way.
+#[inline]
+pub(super) fn short_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (first, mut rest) = bytes.split_first()?;
+    let mut value = digit(*first)?;
+    for _ in 0..9 {
+        let (byte, behind) = rest.split_first()?;
+        if *byte == b'\r' {
+            return Some((value, behind.strip_prefix(b"\n")?));
+        }
+        value = value * 10 + digit(*byte)?;
+        rest = behind;
+    }
+    None
+}
+
+#[inline]
+fn digit(byte: u8) -> Option<usize> {
+    let value = byte.wrapping_sub(b'0');
+    (value < 10).then_some(usize::from(value))
+}
+
+/// A string that is here whole, and what is behind it. `None` for all else.
+#[inline]
+pub(super) fn whole_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = short_length(bytes.strip_prefix(b"$")?)?;
+    let (string, end) = rest.split_at_checked(length)?;
+    // Nobody looks at the CR LF: it is two bytes.
+    Some((string, end.get(2..)?))
+}

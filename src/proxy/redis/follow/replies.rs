@@ -3,7 +3,7 @@
 //! Nested values are counted, not stacked: what matters is how many elements are missing until the
 //! reply is whole. <https://redis.io/docs/latest/develop/reference/protocol-spec/>
 
-use crate::proxy::redis::follow::line::{Line, Whole, length, to_line_end};
+use crate::proxy::redis::follow::line::{Line, Whole, length, whole_string};
 use crate::proxy::redis::follow::talk::{NotFollowed, Talk};
 
 /// See the module.
@@ -51,15 +51,17 @@ impl Replies {
                 rest = rest.get(count..).unwrap_or_default();
                 continue;
             }
-            let (piece, end, after) = to_line_end(rest);
-            rest = after;
-            if end && !self.line.is_open() {
-                self.begin_value(Whole::of(piece), talk)?;
+            if !self.line.is_open()
+                && let Some((_, behind)) = whole_string(rest)
+            {
+                self.missing = self.missing.max(1);
+                self.element(talk);
+                rest = behind;
                 continue;
             }
-            self.line.keep(piece);
-            if end {
-                let line = std::mem::take(&mut self.line);
+            let (line, behind) = self.line.next(rest);
+            rest = behind;
+            if let Some(line) = line {
                 self.begin_value(line.whole(), talk)?;
             }
         }

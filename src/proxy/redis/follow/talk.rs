@@ -1,8 +1,6 @@
 //! Who is owed what: commands asked, replies given, transactions, subscriptions, and what the
 //! endpoint says about itself.
 
-use crate::proxy::redis::follow::commands::Word;
-
 /// What passes is not what we can follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotFollowed;
@@ -69,22 +67,25 @@ impl Talk {
         std::mem::take(&mut self.signals)
     }
 
-    /// A command has come whole.
-    pub(super) fn asked(&mut self, first: &Word, second: &Word) {
-        let is_one_of = |words: &[&str]| words.iter().any(|word| first.is(word));
+    /// A command has come whole; these are its first two words.
+    pub(super) fn asked(&mut self, first: &[u8], second: &[u8]) {
+        let is = |word: &str| first.eq_ignore_ascii_case(word.as_bytes());
+        let is_one_of = |words: &[&str]| words.iter().any(|word| is(word));
         // By the first letter: most commands are none of these.
-        match first.text().first().map(u8::to_ascii_uppercase) {
-            Some(b'M') if first.is("MULTI") => self.is_in_transaction = true,
-            Some(b'M') if first.is("MONITOR") => self.is_listening = true,
-            Some(b'E') if first.is("EXEC") => self.is_in_transaction = false,
-            Some(b'D') if first.is("DISCARD") => self.is_in_transaction = false,
-            Some(b'R') if first.is("RESET") => {
+        match first.first().map(u8::to_ascii_uppercase) {
+            Some(b'M') if is("MULTI") => self.is_in_transaction = true,
+            Some(b'M') if is("MONITOR") => self.is_listening = true,
+            Some(b'E') if is("EXEC") => self.is_in_transaction = false,
+            Some(b'D') if is("DISCARD") => self.is_in_transaction = false,
+            Some(b'R') if is("RESET") => {
                 self.is_in_transaction = false;
                 self.has_pushes = false;
             }
-            Some(b'H') if first.is("HELLO") => self.has_pushes = second.is("3"),
+            Some(b'H') if is("HELLO") => self.has_pushes = second == b"3",
             // From here on some commands are not answered.
-            Some(b'C') if first.is("CLIENT") && second.is("REPLY") => self.is_lost = true,
+            Some(b'C') if is("CLIENT") && second.eq_ignore_ascii_case(b"REPLY") => {
+                self.is_lost = true
+            }
             Some(b'S' | b'P' | b'U') if is_one_of(&SUBSCRIBING) => {
                 self.is_listening |= !self.has_pushes;
                 self.is_lost |= self.is_in_transaction;
