@@ -7,11 +7,13 @@ use fairlead::config::default;
 use fairlead::model::event::{EventKind, SuspensionCause};
 use fairlead::model::name::Name;
 use fairlead::model::order::Order;
+use fairlead::model::role::Role;
 use fairlead::model::source::{SourceReport, SourceWord};
 use fairlead::upstream::effect::{Effect, StateEvent};
 use fairlead::upstream::state::UpstreamState;
 
-use crate::setting::address;
+use crate::membership::Membership;
+use crate::setting::{COUNT, address};
 use crate::world::World;
 
 impl World {
@@ -21,6 +23,14 @@ impl World {
             return;
         };
         let words = manager.act(&mut self.truth, &mut self.rng);
+        // Shards fail over by themselves, all the time.
+        if self.promises.is_sharded {
+            let at = self.rng.below(COUNT);
+            match self.truth.beings[at].role {
+                Role::Primary => self.truth.rejoin(at, &mut self.rng),
+                _ => self.truth.promote(at),
+            };
+        }
         self.log
             .push(format!("{:>6} manager {manager:?}", self.clock));
         self.send(words);
@@ -58,7 +68,7 @@ impl World {
         if self.snapshot.roles.is_none() {
             return Ok(());
         }
-        let at = self.rng.below(self.truth.beings.len());
+        let at = self.rng.below(COUNT);
         let order = match self.rng.below(6) {
             0 | 1 => Order::Pause {
                 until: self
@@ -113,7 +123,8 @@ impl World {
         self.probed.clear();
         self.wake_at = None;
         self.quiet_until = 0;
-        let fence = self.promises.restart(&self.config, self.clock);
+        let fence = self.promises.restart();
+        self.membership = Membership::new(self.membership.is_discovered);
         let now = self.now();
         let (state, mut effects) = UpstreamState::new(Arc::clone(&self.config), fence, now);
         let Effect::Publish(snapshot) = effects.remove(0) else {
@@ -121,6 +132,8 @@ impl World {
         };
         self.state = state;
         self.snapshot = Arc::from(snapshot);
+        let (config, picture) = (&self.config, &self.snapshot);
+        self.promises.configure(config, picture, self.clock);
         self.carry_out(effects)?;
         self.poll();
         self.check(None)
@@ -131,7 +144,9 @@ impl World {
         let Some(manager) = &mut self.manager else {
             return false;
         };
-        manager.has_say = self.rng.below(4) > 0;
+        // Without a list nobody knows who there is.
+        let must_say = self.membership.is_discovered || self.promises.is_sharded;
+        manager.has_say = must_say || self.rng.below(4) > 0;
         manager.heal(primary);
         let has_say = manager.has_say;
         self.clock += 10;

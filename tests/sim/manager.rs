@@ -6,7 +6,7 @@ use fairlead::config::upstream::UpstreamKind;
 use fairlead::model::role::Role;
 use fairlead::model::source::{FailoverStep, LeaderWord, ListedEndpoint, SourceStatus, SourceWord};
 
-use crate::setting::address;
+use crate::setting::{COUNT, address, numeric};
 use crate::truth::{Life, SYSTEM, Truth};
 
 #[derive(Debug)]
@@ -16,6 +16,11 @@ pub(crate) struct Manager {
     term: u64,
     running: Option<Running>,
     listed: Vec<usize>,
+    /// It spells the addresses as numbers.
+    is_numeric: bool,
+    is_at_rest: bool,
+    /// Every shard looks after itself: there is nobody to name.
+    is_sharded: bool,
 }
 
 /// A failover of its own, by stages.
@@ -29,13 +34,16 @@ struct Running {
 
 impl Manager {
     /// Its leader is who leads in the beginning.
-    pub(crate) fn new(count: usize) -> Manager {
+    pub(crate) fn new(count: usize, is_sharded: bool) -> Manager {
         Manager {
             leader: Some(0),
             has_say: true,
             term: 1,
             running: None,
             listed: (0..count).collect(),
+            is_numeric: false,
+            is_at_rest: false,
+            is_sharded,
         }
     }
 
@@ -48,40 +56,38 @@ impl Manager {
         if !self.has_say {
             return vec![self.status()];
         }
+        if rng.below(4) == 0 {
+            return self.change_list(rng);
+        }
+        if self.is_sharded {
+            return self.poll(rng);
+        }
         if let Some(running) = self.running {
             return self.go_on(running, truth, rng);
         }
         match rng.below(9) {
             0..=2 => self.begin(truth, rng),
-            3 => vec![begun(
-                Some(rng.below(truth.beings.len())),
-                rng.below(2) == 0,
-            )],
+            3 => vec![self.begun(Some(rng.below(truth.beings.len())), rng.below(2) == 0)],
             4 => {
                 let old = self.term.saturating_sub(1);
-                vec![leader_word(Some(rng.below(truth.beings.len())), old)]
+                vec![self.leader_word(Some(rng.below(truth.beings.len())), old)]
             }
             5 => vec![SourceWord::Failover(FailoverStep::Ended {
                 why: "simulated".into(),
             })],
             6 => self.take_back(truth, rng),
-            7 => {
-                let at = rng.below(self.listed.len());
-                match self.listed.len() {
-                    0..=2 => self.listed = (0..truth.beings.len()).collect(),
-                    _ => drop(self.listed.remove(at)),
-                }
-                vec![self.list(rng)]
-            }
             _ => self.poll(rng),
         }
     }
 
     /// The truth about it, as it is polled.
     pub(crate) fn poll(&self, rng: &mut Rng) -> Vec<SourceWord> {
+        if self.is_sharded {
+            return vec![self.status(), self.list(rng)];
+        }
         vec![
             self.status(),
-            leader_word(self.leader, self.term),
+            self.leader_word(self.leader, self.term),
             self.list(rng),
         ]
     }
@@ -89,9 +95,10 @@ impl Manager {
     /// It comes to rest.
     pub(crate) fn heal(&mut self, primary: usize) {
         self.running = None;
+        self.is_at_rest = true;
         self.term += 1;
         self.leader = Some(primary);
-        self.listed = (0..5).collect();
+        self.listed = (0..COUNT).collect();
     }
 
     fn begin(&mut self, truth: &Truth, rng: &mut Rng) -> Vec<SourceWord> {
@@ -116,7 +123,7 @@ impl Manager {
         let is_told = is_planned || truth.kind == UpstreamKind::Redis;
         let candidate = (rng.below(4) > 0).then_some(to);
         if is_told {
-            vec![begun(candidate, is_planned)]
+            vec![self.begun(candidate, is_planned)]
         } else {
             self.name(None)
         }
@@ -167,6 +174,31 @@ impl Manager {
         }
     }
 
+    /// Somebody comes, goes, is renamed, or everybody is somewhere else.
+    fn change_list(&mut self, rng: &mut Rng) -> Vec<SourceWord> {
+        let at = rng.below(self.listed.len());
+        match rng.below(6) {
+            0 => self.is_numeric = !self.is_numeric,
+            1 => self.listed = (0..COUNT).filter(|_| rng.below(2) == 0).collect(),
+            2 | 3 if self.listed.len() > 1 => drop(self.listed.remove(at)),
+            _ => {
+                let new = rng.below(COUNT);
+                self.listed.retain(|at| *at != new);
+                self.listed.push(new);
+            }
+        }
+        vec![self.list(rng)]
+    }
+
+    /// How it spells where somebody is.
+    pub(crate) fn address(&self, at: usize) -> String {
+        if self.is_numeric {
+            numeric(at)
+        } else {
+            address(at)
+        }
+    }
+
     /// Patroni 3.0.2: a leader that was frozen overwrites the key.
     fn take_back(&mut self, truth: &Truth, rng: &mut Rng) -> Vec<SourceWord> {
         let claims = |at: &usize| truth.beings[*at].role == Role::Primary;
@@ -180,7 +212,7 @@ impl Manager {
     fn name(&mut self, leader: Option<usize>) -> Vec<SourceWord> {
         self.leader = leader;
         self.term += 1;
-        vec![leader_word(leader, self.term)]
+        vec![self.leader_word(leader, self.term)]
     }
 
     fn status(&self) -> SourceWord {
@@ -195,29 +227,29 @@ impl Manager {
 
     fn list(&self, rng: &mut Rng) -> SourceWord {
         let listed = |at: &usize| ListedEndpoint {
-            address: address(*at).parse().expect("an address"),
+            address: self.address(*at).parse().expect("an address"),
             name: at.to_string(),
             is_balanced: true,
             may_lead: true,
         };
-        if rng.below(20) == 0 {
+        if !self.is_at_rest && rng.below(20) == 0 {
             return SourceWord::Endpoints(Vec::new());
         }
         SourceWord::Endpoints(self.listed.iter().map(listed).collect())
     }
-}
 
-fn begun(candidate: Option<usize>, is_planned: bool) -> SourceWord {
-    SourceWord::Failover(FailoverStep::Begun {
-        candidate: candidate.map(|at| address(at).parse().expect("an address")),
-        is_planned,
-    })
-}
+    fn begun(&self, candidate: Option<usize>, is_planned: bool) -> SourceWord {
+        SourceWord::Failover(FailoverStep::Begun {
+            candidate: candidate.map(|at| self.address(at).parse().expect("an address")),
+            is_planned,
+        })
+    }
 
-fn leader_word(leader: Option<usize>, term: u64) -> SourceWord {
-    SourceWord::Leader(LeaderWord {
-        leader: leader.map(|at| address(at).parse().expect("an address")),
-        term,
-        is_paused: false,
-    })
+    fn leader_word(&self, leader: Option<usize>, term: u64) -> SourceWord {
+        SourceWord::Leader(LeaderWord {
+            leader: leader.map(|at| self.address(at).parse().expect("an address")),
+            term,
+            is_paused: false,
+        })
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use fairlead::base::time::Time;
+use fairlead::config::source::Source;
 use fairlead::config::upstream::{Upstream, UpstreamKind};
 use fairlead::model::fence::Fence;
 use fairlead::model::flags::Flag;
@@ -31,6 +32,8 @@ pub(crate) struct Heard {
     since: Time,
     asked_at: Option<Time>,
     evidence: Option<Evidence>,
+    /// When it was asked what it last said.
+    evidence_at: Option<Time>,
     failures: u32,
 }
 
@@ -51,11 +54,15 @@ pub(crate) struct Promises {
     is_led: bool,
     /// Nobody but the endpoints has ever had a say: then their claims alone must explain it all.
     is_plain: bool,
+    /// Every shard has a primary of its own.
+    pub(crate) is_sharded: bool,
+    /// When somebody last lost the lead.
+    pub(crate) demoted: BTreeMap<Name, Time>,
     pub(crate) words: Words,
 }
 
 impl Promises {
-    pub(crate) fn new(config: &Upstream, clock: u64) -> Promises {
+    pub(crate) fn new(config: &Upstream, picture: &Snapshot, clock: u64) -> Promises {
         let mut promises = Promises {
             fall: config.health.as_ref().map_or(1, |health| health.fall),
             heard: BTreeMap::new(),
@@ -66,17 +73,27 @@ impl Promises {
             epoch: Epoch(0),
             is_led: false,
             is_plain: config.source.is_none(),
+            is_sharded: matches!(config.source, Some(Source::RedisCluster(_))),
+            demoted: BTreeMap::new(),
             words: Words::new(config.kind == UpstreamKind::Redis),
         };
-        promises.configure(config, clock);
+        promises.configure(config, picture, clock);
         promises
     }
 
-    pub(crate) fn configure(&mut self, config: &Upstream, clock: u64) {
-        let ids: Vec<Name> = (config.endpoints.iter())
+    /// The endpoints are those configured; those shown where a source lists them, which
+    /// `membership` looks after.
+    pub(crate) fn configure(&mut self, config: &Upstream, picture: &Snapshot, clock: u64) {
+        let configured = config.endpoints.iter();
+        let mut ids: Vec<Name> = configured
             .map(|endpoint| Name::from(endpoint.address.to_string().as_str()))
             .collect();
+        if ids.is_empty() {
+            let views = picture.endpoints.iter();
+            ids = views.map(|view| view.endpoint.id.clone()).collect();
+        }
         self.heard.retain(|id, _| ids.contains(id));
+        self.demoted.retain(|id, _| ids.contains(id));
         for id in ids {
             self.heard.entry(id).or_insert_with(|| Heard {
                 since: Time::from_millis(clock),
@@ -86,9 +103,10 @@ impl Promises {
     }
 
     /// The process begins anew: what was heard is forgotten, what was persisted is not.
-    pub(crate) fn restart(&mut self, config: &Upstream, clock: u64) -> Option<Fence> {
+    pub(crate) fn restart(&mut self) -> Option<Fence> {
         let fence = self.words.restart();
         self.heard.clear();
+        self.demoted.clear();
         self.led.clear();
         self.is_led = fence.is_some();
         self.epoch = epoch_of(fence.as_ref());
@@ -102,7 +120,6 @@ impl Promises {
         if let Some(Fence::Redis { superseded, .. }) = &fence {
             self.over = superseded.iter().copied().collect();
         }
-        self.configure(config, clock);
         fence
     }
 
@@ -138,6 +155,7 @@ impl Promises {
             Ok(evidence) => {
                 heard.failures = 0;
                 heard.evidence = Some(evidence.clone());
+                heard.evidence_at = heard.asked_at;
                 match evidence {
                     Evidence::Postgres(facts) if facts.system_identifier == SYSTEM => {
                         self.height = self.height.max(facts.timeline);
@@ -175,6 +193,9 @@ impl Promises {
         })?;
         let is_failure =
             matches!(event, StateEvent::Verdict { verdict, .. } if verdict.result.is_err());
+        if self.is_sharded {
+            self.check_shard_effects(effects, is_failure)?;
+        }
         let picture = effects.iter().find_map(|effect| match effect {
             Effect::Publish(snapshot) => Some(snapshot),
             _ => None,
@@ -222,7 +243,7 @@ impl Promises {
             format!("epoch {epoch} after {}", self.epoch)
         })?;
         self.epoch = epoch;
-        if let Some(view) = primary_view(new) {
+        for view in leaders(new, self.is_sharded) {
             self.last_led = Some((view.endpoint.id.clone(), epoch));
             if !self
                 .led
@@ -243,7 +264,8 @@ impl Promises {
         probed: &BTreeSet<Name>,
         now: Time,
     ) -> Result<(), String> {
-        ensure(picture.primary.positions.len() <= 1, || {
+        let is_one = picture.primary.positions.len() <= 1 || self.is_sharded;
+        ensure(is_one || picture.roles.is_none(), || {
             "two primaries are eligible".into()
         })?;
         for table in [&picture.primary, &picture.replica, &picture.any] {
@@ -299,6 +321,9 @@ impl Promises {
                     format!("{id} is not in sync")
                 })?;
             }
+        }
+        if self.is_sharded {
+            return self.check_shards(picture);
         }
         let roles = picture.roles.as_ref().ok_or("no roles")?;
         let is_first = !self.is_led;
@@ -386,7 +411,7 @@ impl Promises {
                 format!("{id} is gone, its sessions are not")
             })?;
             let says_replica = self.evidence(id).map(Evidence::role) == Some(Role::Replica);
-            let is_replaced = primary.is_some_and(|primary| primary != id);
+            let is_replaced = primary.is_some_and(|primary| primary != id) && !self.is_sharded;
             ensure(!says_replica && !is_replaced, || {
                 format!("{id} leads no more, its sessions go on")
             })?;
@@ -435,9 +460,22 @@ impl Promises {
     pub(crate) fn evidence(&self, id: &Name) -> Option<&Evidence> {
         self.heard.get(id)?.evidence.as_ref()
     }
+
+    pub(crate) fn evidence_at(&self, id: &Name) -> Option<Time> {
+        self.heard.get(id)?.evidence_at
+    }
 }
 
-fn eligible<'a>(
+/// Who is shown as primary: one, or one of each shard.
+fn leaders(picture: &Snapshot, is_sharded: bool) -> Vec<&EndpointView> {
+    if is_sharded {
+        let views = picture.endpoints.iter();
+        return views.filter(|view| view.role == Role::Primary).collect();
+    }
+    primary_view(picture).into_iter().collect()
+}
+
+pub(crate) fn eligible<'a>(
     picture: &'a Snapshot,
     table: &'a PickTable,
 ) -> impl Iterator<Item = &'a EndpointView> {

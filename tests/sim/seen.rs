@@ -18,6 +18,9 @@ pub(crate) struct Seen {
     pub(crate) refused_by_word: u64,
     pub(crate) orders: u64,
     pub(crate) restarts: u64,
+    pub(crate) discovered: u64,
+    pub(crate) vanished: u64,
+    pub(crate) settled_shards: u64,
 }
 
 impl Seen {
@@ -37,6 +40,9 @@ impl Seen {
         self.refused_by_word += other.refused_by_word;
         self.orders += other.orders;
         self.restarts += other.restarts;
+        self.discovered += other.discovered;
+        self.vanished += other.vanished;
+        self.settled_shards += other.settled_shards;
     }
 
     pub(crate) fn is_eventful(&self) -> bool {
@@ -54,5 +60,8 @@ impl Seen {
             && self.refused_by_word > 200
             && self.orders > 500
             && self.restarts > 200
+            && self.discovered > 2000
+            && self.vanished > 500
+            && self.settled_shards > 100
     }
 }

@@ -4,22 +4,30 @@ use std::time::Duration;
 
 use fairlead::base::rng::Rng;
 use fairlead::config::default;
-use fairlead::config::source::{Patroni, Sentinel, Source};
+use fairlead::config::source::{Patroni, RedisCluster, Sentinel, Source};
 use fairlead::config::upstream::{
     Balance, Endpoint, Health, PostgresProbe, Probe, Upstream, UpstreamKind,
 };
+
+/// Endpoints of the truth.
+pub(crate) const COUNT: usize = 5;
 
 /// Where the n-th endpoint of the truth is; the third has a name.
 pub(crate) fn address(position: usize) -> String {
     match position {
         2 => "db.internal:1".to_owned(),
-        _ => format!("10.0.0.{position}:1"),
+        _ => numeric(position),
     }
 }
 
+/// The same by its number, as a source may come to spell it.
+pub(crate) fn numeric(position: usize) -> String {
+    format!("10.0.0.{position}:1")
+}
+
 pub(crate) fn position(endpoint: &str) -> usize {
-    (0..5)
-        .find(|at| address(*at) == endpoint)
+    (0..COUNT)
+        .find(|at| address(*at) == endpoint || numeric(*at) == endpoint)
         .expect("an address of ours")
 }
 
@@ -50,14 +58,21 @@ pub(crate) fn config(kind: UpstreamKind, rng: &mut Rng) -> Upstream {
     ];
     let source = match kind {
         UpstreamKind::Postgres if rng.below(2) == 0 => Some(patroni()),
-        UpstreamKind::Redis if rng.below(2) == 0 => Some(sentinel()),
+        UpstreamKind::Redis => match rng.below(5) {
+            0 | 1 => Some(sentinel()),
+            2 => Some(redis_cluster()),
+            _ => None,
+        },
         _ => None,
     };
+    // A source lists them, then.
+    let is_discovered = source.is_some() && rng.below(2) == 0;
+    let count = if is_discovered { 0 } else { 2 + rng.below(4) };
     Upstream {
         name: "simulated".into(),
         kind,
         balance: balances[rng.below(3)],
-        endpoints: (0..2 + rng.below(4)).map(|at| endpoint(at, 1)).collect(),
+        endpoints: (0..count).map(|at| endpoint(at, 1)).collect(),
         source,
         tls: None,
         lag_max: Default::default(),
@@ -88,6 +103,15 @@ fn patroni() -> Source {
         etcd: Vec::new(),
         etcd_login: None,
         tls: Default::default(),
+        poll: default::SOURCE_POLL,
+    })
+}
+
+fn redis_cluster() -> Source {
+    Source::RedisCluster(RedisCluster {
+        seeds: Vec::new(),
+        login: None,
+        tls: None,
         poll: default::SOURCE_POLL,
     })
 }

@@ -1,12 +1,108 @@
 //! What must be found in the end, when the truth has come to rest.
 
+use std::sync::Arc;
+
 use fairlead::config::upstream::UpstreamKind;
 use fairlead::model::name::Name;
 use fairlead::model::role::Role;
 use fairlead::model::verdict::Evidence;
+use fairlead::upstream::effect::StateEvent;
 use fairlead::upstream::snapshot::Snapshot;
 
 use crate::promise::{Promises, ensure, primary_view};
+use crate::setting::{COUNT, address, position};
+use crate::truth::Life;
+use crate::world::World;
+
+impl World {
+    /// The truth stands still and every probe arrives: now the picture must become equal to it.
+    pub(crate) fn settle(&mut self) -> Result<(), String> {
+        let primary = self.choose_primary();
+        self.truth.heal(position(&primary));
+        self.log.push(format!(
+            "{:>6} all is well, {primary} is primary",
+            self.clock
+        ));
+        self.underway.clear();
+        self.undrain();
+        let mut is_demanded =
+            self.promises.is_plain() && self.promises.must_accept(&self.snapshot, self.truth.kind);
+        // Sometimes the last primary stays away, and all there is to go by is the new one's past.
+        let mut gone = self.promises.newest_history(&self.snapshot);
+        gone = gone.filter(|(id, _)| {
+            self.promises.is_plain() && **id != *primary && self.rng.below(2) == 0
+        });
+        if let Some((id, history)) = &gone {
+            self.truth.beings[position(id)].life = Life::Dead;
+            self.truth.beings[position(&primary)].previous = *history;
+            is_demanded = true;
+            self.log.push(format!(
+                "       {id} is gone, {primary} was promoted from it"
+            ));
+        }
+        // A manager that has a say puts everything in order.
+        is_demanded |= self.settle_manager(position(&primary));
+        self.apply(StateEvent::Configure(Arc::clone(&self.config)))?;
+        let mut generation = 0;
+        for _ in 0..12 {
+            generation = self.snapshot.generation;
+            self.clock += 1000;
+            self.apply(StateEvent::Resolved {
+                endpoint: Name::from(address(2).as_str()),
+                socket: Some("10.0.0.2:1".parse().expect("a socket")),
+            })?;
+            for id in self.probed.clone() {
+                self.ask_one(&id, 1);
+            }
+            self.clock += 10;
+            self.deliver()?;
+        }
+        let found = self.snapshot.roles.as_ref().and_then(|roles| roles.primary);
+        if found.is_some() {
+            self.promises.words.check_thawed()?;
+        }
+        let suspension = self
+            .snapshot
+            .roles
+            .as_ref()
+            .and_then(|r| r.suspension.as_ref());
+        ensure(suspension.is_none(), || {
+            format!("a suspension never ends: {suspension:?}")
+        })?;
+        ensure(generation == self.snapshot.generation, || {
+            "pictures are still published while nothing changes".to_owned()
+        })?;
+        self.seen.settled_primaries += self.snapshot.primary.positions.len() as u64;
+        if self.truth.is_sharded {
+            self.seen.settled_shards += 1;
+            return self
+                .promises
+                .check_settled_shards(&self.snapshot, &self.truth);
+        }
+        let gone = gone.as_ref().map(|(id, _)| id);
+        self.promises
+            .check_settled(&self.snapshot, &primary, is_demanded, gone)
+    }
+
+    /// Who leads in the end, as it is spelled here.
+    fn choose_primary(&mut self) -> String {
+        let endpoints = &self.config.endpoints;
+        if let Some(chosen) = endpoints.get(self.rng.below(endpoints.len())) {
+            return chosen.address.to_string();
+        }
+        let at = self.rng.below(COUNT);
+        let manager = self.manager.as_ref().expect("somebody lists them");
+        manager.address(at)
+    }
+
+    /// Nobody drains in the end.
+    fn undrain(&mut self) {
+        let endpoints = &mut Arc::make_mut(&mut self.config).endpoints;
+        endpoints
+            .iter_mut()
+            .for_each(|endpoint| endpoint.weight = 1);
+    }
+}
 
 impl Promises {
     /// The history of the last primary, where a node promoted from it must be accepted: nobody

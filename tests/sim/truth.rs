@@ -11,6 +11,8 @@ use fairlead::model::verdict::{Evidence, ProbeFailure, ProbeFailureKind};
 pub(crate) const SYSTEM: u64 = 7;
 /// As many Redis histories as are surely remembered as superseded.
 const HISTORIES_MAX: u64 = 30;
+/// Shards have no common past that could be forgotten.
+const SHARD_HISTORIES_MAX: u64 = 1000;
 
 /// Whether it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,21 +43,23 @@ pub(crate) struct Truth {
     pub(crate) beings: Vec<Being>,
     pub(crate) height: u32,
     histories: u64,
+    /// Every second one belongs to another shard, with a primary of its own.
+    pub(crate) is_sharded: bool,
 }
 
 impl Truth {
     /// A healthy world: the first is primary, the others follow it.
-    pub(crate) fn new(kind: UpstreamKind, count: usize) -> Truth {
+    pub(crate) fn new(kind: UpstreamKind, count: usize, is_sharded: bool) -> Truth {
         let being = |position| Being {
             life: Life::Alive,
-            role: if position == 0 {
+            role: if position == 0 || (is_sharded && position == 1) {
                 Role::Primary
             } else {
                 Role::Replica
             },
             system: SYSTEM,
             timeline: 1,
-            history: 1,
+            history: 1 + (is_sharded && position % 2 == 1) as u64,
             previous: 0,
             is_link_up: true,
             is_loading: false,
@@ -64,7 +68,8 @@ impl Truth {
             kind,
             beings: (0..count).map(being).collect(),
             height: 1,
-            histories: 1,
+            histories: 2,
+            is_sharded,
         }
     }
 
@@ -146,15 +151,25 @@ impl Truth {
         "is promoted"
     }
 
+    /// Whether two are of one shard; without shards all are.
+    fn is_kin(&self, one: usize, other: usize) -> bool {
+        !self.is_sharded || one % 2 == other % 2
+    }
+
     /// The orderly kind: the primaries die, one replica follows.
     fn fail_over(&mut self, rng: &mut Rng) -> &'static str {
-        for being in &mut self.beings {
+        let of = rng.below(2);
+        let kin: Vec<usize> = (0..self.beings.len())
+            .filter(|at| self.is_kin(of, *at))
+            .collect();
+        for at in &kin {
+            let being = &mut self.beings[*at];
             if being.role == Role::Primary && being.system == SYSTEM {
                 being.life = Life::Dead;
             }
         }
         let follows = |being: &Being| being.role == Role::Replica && being.life == Life::Alive;
-        let followers: Vec<usize> = (0..self.beings.len())
+        let followers: Vec<usize> = (kin.into_iter())
             .filter(|at| follows(&self.beings[*at]))
             .collect();
         if let Some(position) = followers.get(rng.below(followers.len())) {
@@ -164,10 +179,11 @@ impl Truth {
     }
 
     /// It becomes a replica of the newest living primary, by a copy or by catching up.
-    fn rejoin(&mut self, position: usize, rng: &mut Rng) -> &'static str {
+    pub(crate) fn rejoin(&mut self, position: usize, rng: &mut Rng) -> &'static str {
         let primaries = self.beings.iter().enumerate().filter(|(at, being)| {
             let is_ours = being.system == SYSTEM && being.life == Life::Alive;
-            *at != position && is_ours && being.role == Role::Primary && !being.is_loading
+            let is_its = *at != position && self.is_kin(*at, position);
+            is_its && is_ours && being.role == Role::Primary && !being.is_loading
         });
         let Some((leader, _)) = primaries.max_by_key(|(_, being)| being.timeline) else {
             return "finds no primary";
@@ -213,10 +229,10 @@ impl Truth {
 
     /// It shows the newest primary itself: two addresses of one process.
     fn mirror(&mut self, position: usize) -> &'static str {
-        let primaries = self
-            .beings
-            .iter()
-            .filter(|being| being.role == Role::Primary);
+        let primaries = self.beings.iter().enumerate();
+        let primaries = primaries
+            .filter(|(at, being)| being.role == Role::Primary && self.is_kin(*at, position))
+            .map(|(_, being)| being);
         if let Some(newest) = primaries.max_by_key(|being| being.timeline).cloned() {
             self.beings[position] = newest;
         }
@@ -244,6 +260,21 @@ impl Truth {
 
     /// The truth comes to rest: one newest primary, everybody else in sync with it.
     pub(crate) fn heal(&mut self, primary: usize) {
+        self.crown(primary);
+        let other = (0..self.beings.len()).find(|at| !self.is_kin(*at, primary));
+        if let Some(other) = other {
+            self.crown(other);
+        }
+        for position in (0..self.beings.len()).filter(|at| *at != primary && Some(*at) != other) {
+            let leader = match other {
+                Some(other) if !self.is_kin(position, primary) => other,
+                _ => primary,
+            };
+            self.follow(position, leader, false);
+        }
+    }
+
+    fn crown(&mut self, primary: usize) {
         let being = &mut self.beings[primary];
         being.life = Life::Alive;
         being.role = Role::Primary;
@@ -253,13 +284,15 @@ impl Truth {
         self.histories += 1;
         being.previous = 0;
         being.history = self.histories;
-        for position in (0..self.beings.len()).filter(|at| *at != primary) {
-            self.follow(position, primary, false);
-        }
     }
 
     fn next_history(&mut self) -> Option<u64> {
-        (self.histories < HISTORIES_MAX).then(|| {
+        let max = if self.is_sharded {
+            SHARD_HISTORIES_MAX
+        } else {
+            HISTORIES_MAX
+        };
+        (self.histories < max).then(|| {
             self.histories += 1;
             self.histories
         })

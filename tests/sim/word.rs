@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use fairlead::base::time::Time;
 use fairlead::config::default;
+use fairlead::model::address::Address;
 use fairlead::model::fence::Fence;
 use fairlead::model::name::Name;
 use fairlead::model::role::{Epoch, Role};
@@ -22,6 +23,7 @@ pub(crate) struct Words {
     has_say: bool,
     leader: Option<(LeaderWord, Time, Time)>,
     status_at: Option<Time>,
+    list_at: Option<Time>,
     /// When the epoch last rose.
     admitted_at: Option<Time>,
     epoch: Epoch,
@@ -77,7 +79,15 @@ impl Words {
                 }
                 true
             }
-            SourceWord::Endpoints(_) => true,
+            // An empty one is nothing said.
+            SourceWord::Endpoints(list) if list.is_empty() => true,
+            SourceWord::Endpoints(_) => {
+                let is_old = self.list_at.is_some_and(|at| *told_at < at);
+                if !is_old {
+                    self.list_at = Some(*told_at);
+                }
+                !is_old
+            }
             SourceWord::Failover(_) => {
                 self.begun_at = Some(self.now);
                 true
@@ -162,9 +172,9 @@ impl Words {
             self.admitted_at = Some(now);
         }
         self.epoch = roles.epoch;
-        let routed = picture.primary.positions.first();
-        let routed = routed.and_then(|at| picture.endpoint(*at));
         self.check_suspension(picture, event, now)?;
+        let routed = crate::promise::primary_view(picture);
+        let routed = routed.filter(|_| !picture.primary.positions.is_empty());
         let Some(routed) = routed else {
             return Ok(());
         };
@@ -249,6 +259,12 @@ impl Words {
         ensure(!is_due || primary.is_some(), || {
             format!("a suspension outlives its end: {suspension:?}")
         })
+    }
+
+    /// Whom the source names.
+    pub(crate) fn named(&self) -> Option<&Address> {
+        let (word, ..) = self.leader.as_ref()?;
+        word.leader.as_ref()
     }
 
     /// Right after a planned failover begins, who is primary is suspended, unless the source has

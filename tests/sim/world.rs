@@ -6,21 +6,23 @@ use std::time::Duration;
 
 use fairlead::base::rng::Rng;
 use fairlead::base::time::Time;
+use fairlead::config::source::Source;
 use fairlead::config::upstream::{Upstream, UpstreamKind};
 use fairlead::model::failure::FailureKind;
 use fairlead::model::name::Name;
 use fairlead::model::role::WantedRole;
 use fairlead::model::verdict::{Evidence, Verdict};
 use fairlead::upstream::effect::{Effect, StateEvent};
-use fairlead::upstream::endpoint::Outcome;
+use fairlead::upstream::endpoint::{Outcome, RetireReason};
 use fairlead::upstream::lease::{Lease, Tried};
 use fairlead::upstream::snapshot::Snapshot;
 use fairlead::upstream::state::UpstreamState;
 
 use crate::manager::Manager;
+use crate::membership::Membership;
 use crate::promise::{Promises, ensure};
 use crate::seen::Seen;
-use crate::setting::{address, config, endpoint, position};
+use crate::setting::{COUNT, address, config, endpoint, position};
 use crate::truth::{Life, Truth};
 
 const STEPS: usize = 400;
@@ -39,6 +41,7 @@ pub(crate) struct World {
     pub(crate) leases: Vec<Lease>,
     pub(crate) probed: BTreeSet<Name>,
     pub(crate) promises: Promises,
+    pub(crate) membership: Membership,
     /// The operator forces orders; then there are no strangers he could take for ours.
     pub(crate) may_force: bool,
     /// When the machine wants to be woken.
@@ -67,26 +70,35 @@ impl World {
         let Effect::Publish(snapshot) = effects.remove(0) else {
             panic!("the first effect is the first picture");
         };
-        let mut truth = Truth::new(kind, 5);
+        let is_sharded = matches!(config.source, Some(Source::RedisCluster(_)));
+        let mut truth = Truth::new(kind, COUNT, is_sharded);
         let mut log = vec![format!("seed {seed}: {kind:?}")];
         // We may be started in the middle of a crisis.
         for _ in 0..[0, 3, 12][rng.below(3)] {
             log.push(format!("before {}", truth.happen(false, &mut rng)));
         }
+        let is_discovered = config.endpoints.is_empty();
+        let listed = if is_discovered {
+            2 + rng.below(4)
+        } else {
+            config.endpoints.len()
+        };
+        let snapshot: Arc<Snapshot> = Arc::from(snapshot);
         let mut world = World {
             rng,
             truth,
             manager: config
                 .source
                 .is_some()
-                .then(|| Manager::new(config.endpoints.len())),
+                .then(|| Manager::new(listed, is_sharded)),
             may_force: seed.is_multiple_of(2),
             wake_at: None,
             quiet_until: 0,
-            promises: Promises::new(&config, clock),
+            promises: Promises::new(&config, &snapshot, clock),
+            membership: Membership::new(is_discovered),
             config,
             state,
-            snapshot: Arc::from(snapshot),
+            snapshot,
             clock,
             underway: Vec::new(),
             leases: Vec::new(),
@@ -216,6 +228,7 @@ impl World {
         let mut config = (*self.config).clone();
         let at = self.rng.below(config.endpoints.len());
         match self.rng.below(4) {
+            _ if config.endpoints.is_empty() => {}
             0 if config.endpoints.len() > 2 => drop(config.endpoints.remove(at)),
             1 => {
                 let new = self.rng.below(5);
@@ -241,7 +254,7 @@ impl World {
     }
 
     /// Everything that is due, in the order it arrives.
-    fn deliver(&mut self) -> Result<(), String> {
+    pub(crate) fn deliver(&mut self) -> Result<(), String> {
         let clock = self.clock;
         let mut due: Vec<(u64, StateEvent)> = self
             .underway
@@ -274,8 +287,12 @@ impl World {
         self.carry_out(effects)?;
         let words = &self.promises.words;
         words.check_begun(&event, &before, &self.snapshot, is_quiet)?;
-        if let StateEvent::Configure(config) = &event {
-            self.promises.configure(config, self.clock);
+        let named = self.promises.words.named();
+        let pictures = (&*before, &*self.snapshot);
+        self.membership
+            .check(&event, pictures, named, &self.probed)?;
+        if !Arc::ptr_eq(&before, &self.snapshot) {
+            self.note_endpoints(&before);
         }
         let again = self.state.apply(event.clone(), now);
         ensure(again.is_empty(), || {
@@ -286,6 +303,19 @@ impl World {
         self.leases
             .retain(|lease| !lease.incarnation().is_retired());
         self.promises.check_leases(&self.snapshot, &self.leases)
+    }
+
+    /// Who there is now, and how many came and went.
+    fn note_endpoints(&mut self, before: &Snapshot) {
+        self.promises
+            .configure(&self.config, &self.snapshot, self.clock);
+        let were: BTreeSet<&Name> = before.endpoints.iter().map(|v| &v.endpoint.id).collect();
+        let are = &self.snapshot.endpoints;
+        let are: BTreeSet<&Name> = are.iter().map(|view| &view.endpoint.id).collect();
+        if self.membership.is_discovered {
+            self.seen.discovered += are.difference(&were).count() as u64;
+            self.seen.vanished += were.difference(&are).count() as u64;
+        }
     }
 
     /// Everything a picture promises.
@@ -313,6 +343,10 @@ impl World {
                     reason,
                     endpoint,
                 } => {
+                    if reason == RetireReason::Demoted {
+                        let now = self.now();
+                        self.promises.demoted.insert(endpoint.clone(), now);
+                    }
                     self.log
                         .push(format!("       retire {endpoint} {reason:?}"));
                     self.seen.demotions += 1;
@@ -371,77 +405,6 @@ impl World {
         self.seen.split_brains += u64::from(roles.is_split_brain);
         let is_fenced = |text: &String| text.contains("fenced");
         self.seen.fenced += looks.iter().filter(|text| is_fenced(text)).count() as u64;
-    }
-
-    /// The truth stands still and every probe arrives: now the picture must become equal to it.
-    fn settle(&mut self) -> Result<(), String> {
-        let primary = self.rng.below(self.config.endpoints.len());
-        let primary = self.config.endpoints[primary].address.to_string();
-        self.truth.heal(position(&primary));
-        self.log.push(format!(
-            "{:>6} all is well, {primary} is primary",
-            self.clock
-        ));
-        self.underway.clear();
-        for at in 0..self.config.endpoints.len() {
-            self.config_weight(at);
-        }
-        let mut is_demanded =
-            self.promises.is_plain() && self.promises.must_accept(&self.snapshot, self.truth.kind);
-        // Sometimes the last primary stays away, and all there is to go by is the new one's past.
-        let mut gone = self.promises.newest_history(&self.snapshot);
-        gone = gone.filter(|(id, _)| {
-            self.promises.is_plain() && **id != *primary && self.rng.below(2) == 0
-        });
-        if let Some((id, history)) = &gone {
-            self.truth.beings[position(id)].life = Life::Dead;
-            self.truth.beings[position(&primary)].previous = *history;
-            is_demanded = true;
-            self.log.push(format!(
-                "       {id} is gone, {primary} was promoted from it"
-            ));
-        }
-        // A manager that has a say puts everything in order.
-        is_demanded |= self.settle_manager(position(&primary));
-        self.apply(StateEvent::Configure(Arc::clone(&self.config)))?;
-        self.apply(StateEvent::Resolved {
-            endpoint: Name::from(address(2).as_str()),
-            socket: Some("10.0.0.2:1".parse().expect("a socket")),
-        })?;
-        let mut generation = 0;
-        for _ in 0..12 {
-            generation = self.snapshot.generation;
-            self.clock += 1000;
-            for id in self.probed.clone() {
-                self.ask_one(&id, 1);
-            }
-            self.clock += 10;
-            self.deliver()?;
-        }
-        let found = self.snapshot.roles.as_ref().and_then(|roles| roles.primary);
-        if found.is_some() {
-            self.promises.words.check_thawed()?;
-        }
-        let suspension = self
-            .snapshot
-            .roles
-            .as_ref()
-            .and_then(|r| r.suspension.as_ref());
-        ensure(suspension.is_none(), || {
-            format!("a suspension never ends: {suspension:?}")
-        })?;
-        ensure(generation == self.snapshot.generation, || {
-            "pictures are still published while nothing changes".to_owned()
-        })?;
-        self.seen.settled_primaries += self.snapshot.primary.positions.len() as u64;
-        let gone = gone.as_ref().map(|(id, _)| id);
-        self.promises
-            .check_settled(&self.snapshot, &primary, is_demanded, gone)
-    }
-
-    /// Nobody drains in the end.
-    fn config_weight(&mut self, at: usize) {
-        Arc::make_mut(&mut self.config).endpoints[at].weight = 1;
     }
 }
 

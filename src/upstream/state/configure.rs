@@ -44,8 +44,9 @@ impl UpstreamState {
         }
         let known = self.entries.len();
         let removed = self.arrange(now, &mut changes);
-        if removed == known {
-            // Not one endpoint is left: this is another database under an old name.
+        if known > 0 && removed == known {
+            // Not one endpoint is left: this is another database under an old name. Where a source
+            // lists them and has not done so yet, nobody has gone.
             self.topology = Topology::of(&self.config);
         }
         // Probes go the way sessions go: under other TLS they are other probes.

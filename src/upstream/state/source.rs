@@ -172,7 +172,8 @@ impl UpstreamState {
     }
 
     /// The endpoints there should be: those configured, else those the source lists. It takes
-    /// nobody away while it has no say, and never the one it names.
+    /// nobody away while it has no say, and never the one it names, unless that is listed under
+    /// another spelling.
     pub(super) fn wanted(&self) -> Vec<config::upstream::Endpoint> {
         if !self.config.endpoints.is_empty() {
             return self.config.endpoints.clone();
@@ -192,11 +193,10 @@ impl UpstreamState {
             })
             .collect();
         let named = self.named();
-        let spared = self
-            .entries
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| !self.source.has_say() || named == Some(*at));
+        let is_renamed = |entry: &Entry| list.iter().any(|listed| is_at(entry, &listed.address));
+        let spared = self.entries.iter().enumerate().filter(|(at, entry)| {
+            !self.source.has_say() || (named == Some(*at) && !is_renamed(entry))
+        });
         for (_, entry) in spared {
             if !wanted
                 .iter()

@@ -314,3 +314,22 @@ fn a_redis_history_that_is_over_stays_refused_across_a_restart() {
         .redis(A, Role::Primary, "q");
     assert_eq!(bench.primary(), None);
 }
+
+#[test]
+fn a_reload_before_the_source_has_listed_anybody_forgets_nothing() {
+    let mut config = upstream(UpstreamKind::Postgres, &[]);
+    config.source = Some(super::source::source(UpstreamKind::Postgres));
+    let fence = Fence::Postgres {
+        system_identifier: 7,
+        timeline: 5,
+    };
+    let mut bench = Bench::new(config.clone());
+    let (state, _) = UpstreamState::new(Arc::new(config.clone()), Some(fence), second(0));
+    bench.state = state;
+    config.held_max += 1;
+    bench.apply(StateEvent::Configure(Arc::new(config)));
+    bench.say(true).lists(&[A]).names(Some(A));
+    assert_eq!(bench.claims(A, Role::Primary, 4).primary(), None);
+    assert_eq!(bench.flags(A), "fenced");
+    assert_eq!(bench.claims(A, Role::Primary, 5).primary(), Some(A));
+}

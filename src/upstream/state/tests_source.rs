@@ -359,3 +359,55 @@ fn the_sentinels_majority_decides_between_redis_histories() {
     assert_eq!(bench.primary(), None);
     assert_eq!(bench.names(Some(B)).primary(), Some(B));
 }
+
+#[test]
+fn whom_the_source_names_and_lists_under_another_spelling_is_one_endpoint_and_not_two() {
+    let mut bench = sourced(UpstreamKind::Postgres, &[]);
+    bench.say(true).lists(&["db.internal:1"]);
+    bench.apply(StateEvent::Resolved {
+        endpoint: "db.internal:1".into(),
+        socket: Some("10.0.0.2:1".parse().unwrap()),
+    });
+    bench
+        .names(Some(B))
+        .claims("db.internal:1", Role::Primary, 3);
+    assert_eq!(bench.primary(), Some("db.internal:1"));
+    // It stays while the list forgets it, and goes when it is there by its number.
+    bench.lists(&[A]);
+    assert_eq!(bench.primary(), Some("db.internal:1"));
+    bench.lists(&[A, B]);
+    let shown: Vec<_> = bench
+        .snapshot
+        .endpoints
+        .iter()
+        .map(|v| &*v.endpoint.id)
+        .collect();
+    assert_eq!(shown, [A, B]);
+    assert_eq!(bench.retired(), [("db.internal:1", RetireReason::Removed)]);
+    assert_eq!(bench.claims(B, Role::Primary, 3).primary(), Some(B));
+}
+
+#[test]
+fn a_candidate_proves_nothing_by_what_it_follows() {
+    let mut bench = sourced(UpstreamKind::Redis, &[(A, 1), (B, 1), (C, 1)]);
+    bench.say(true).names(Some(A));
+    bench.redis(A, Role::Primary, "1");
+    bench.redis(B, Role::Replica, "1");
+    bench.redis(C, Role::Replica, "1");
+    assert_eq!(bench.primary(), Some(A));
+    // B is promoted behind the Sentinels' back, and C follows it.
+    bench.redis(B, Role::Primary, "21");
+    bench.redis(C, Role::Replica, "21");
+    let candidate = Some(C.parse().unwrap());
+    bench.tell(SourceWord::Failover(
+        crate::model::source::FailoverStep::Begun {
+            candidate,
+            is_planned: true,
+        },
+    ));
+    assert_eq!((bench.primary(), bench.retired()), (None, vec![]));
+    assert_eq!(bench.flags(A), "suspended");
+    // Promoted itself, from the history that was known, it takes over.
+    bench.redis(C, Role::Primary, "31");
+    assert_eq!(bench.primary(), Some(C));
+}

@@ -153,7 +153,10 @@ impl History {
         let ground = self.ground(claims, advice);
         let named = advice.word.names().filter(|_| ground.is_led);
         let counts = |(position, claim): &(usize, &Claim<'a>)| {
-            let is_exempt = named == Some(*position) || advice.candidate == Some(*position);
+            // What a candidate follows before it was promoted proves nothing about the candidate.
+            let is_candidate = advice.candidate == Some(*position)
+                && facts_of(claim).is_some_and(|facts| facts.role == Role::Primary);
+            let is_exempt = named == Some(*position) || is_candidate;
             let is_stray = self.memory.is_stray(claim.endpoint, advice.word)
                 && advice.word.names() != Some(*position);
             let is_off = named.is_some() && self.has_left(claim, claims, named);
