@@ -243,6 +243,9 @@ pub const UPSTREAM_HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What a held client sends meanwhile is kept up to here: a Postgres startup packet, some Redis
 /// commands. Beyond it, the kernel's window tells the client to wait.
 pub const HELD_BYTES_MAX: usize = 16 * 1024;
+/// A client of which nothing is read, because it is frozen or has sent all that is kept, is looked at
+/// this often: what comes behind unread bytes wakes nobody, also not that it leaves.
+pub const UNREAD_LOOK: Duration = Duration::from_millis(100);
 /// When no endpoint could be connected to, all are tried again after this, as long as the hold
 /// lasts: a restarting database listens again within some hundred milliseconds.
 pub const HOLD_RETRY_PAUSE: Duration = Duration::from_millis(100);

@@ -2,17 +2,20 @@
 //! an error. Who waits longest goes first ([`crate::upstream::line`]).
 //!
 //! A held client costs its task and nothing else; what it sends meanwhile is kept (bounded) and
-//! goes first once there is an endpoint. One that leaves is noticed and forgotten.
+//! goes first once there is an endpoint. One that leaves is noticed and forgotten, also when no more of
+//! it is read.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::base::time::{self, Time};
 use crate::config::default;
-use crate::io::net::stream::Stream;
+use crate::io::net::stream::{Heard, Stream};
 use crate::model::failure::FailureKind;
 use crate::model::role::WantedRole;
 use crate::proxy::alarm::{Alarm, Rung};
@@ -250,7 +253,24 @@ async fn watch(client: &mut Waiting<'_>, held: &mut Held<'_>, worker: &Rc<Worker
             Err(Stop::Rung(rung)) => return failure(rung),
         }
     }
-    failure(client.alarm.rung().await)
+    tokio::select! {
+        biased;
+        rung = client.alarm.rung() => failure(rung),
+        () = left(client.stream, client.is_gone_at_eof) => FailureKind::ClientGone,
+    }
+}
+
+/// Ready when a client of which nothing more is read has left. One that has said that it is done and
+/// waits for an answer is only known to have left when its connection breaks.
+async fn left(client: &Stream, is_gone_at_eof: bool) {
+    loop {
+        match poll_fn(|cx| Poll::Ready(client.heard(cx))).await {
+            Heard::Break => return,
+            Heard::End { .. } if is_gone_at_eof => return,
+            Heard::Nothing | Heard::Bytes | Heard::End { .. } => {}
+        }
+        tokio::time::sleep(default::UNREAD_LOOK).await;
+    }
 }
 
 fn failure(rung: Rung) -> FailureKind {

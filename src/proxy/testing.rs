@@ -224,6 +224,14 @@ impl Scene {
         self.cell.held.load(std::sync::atomic::Ordering::Relaxed)
     }
 
+    /// Waits until the worker's sweeps have seen so much time pass.
+    pub(crate) async fn swept_for(&self, time: Duration) {
+        let began_at = self.worker.recently();
+        while self.worker.recently().since(began_at) < time {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Waits until so many clients wait.
     pub(crate) async fn wait_held(&self, count: usize) {
         while self.held() != count {

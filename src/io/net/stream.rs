@@ -6,7 +6,8 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::io::net::tls::Encrypted;
@@ -20,6 +21,19 @@ pub enum Stream {
     Tls(Box<Encrypted>),
     /// None any more: its place while a handshake runs. Reads end, writes fail.
     Gone,
+}
+
+/// What the kernel has heard of the other side, told without reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing that was not read. The task is woken when that changes.
+    Nothing,
+    /// Bytes. What comes behind them wakes nobody: look again.
+    Bytes,
+    /// It says nothing more, which may mean that it has left; there are bytes before that, or none.
+    End { has_bytes: bool },
+    /// It has broken the connection.
+    Break,
 }
 
 impl From<TcpStream> for Stream {
@@ -49,6 +63,34 @@ impl Stream {
             Stream::Plain(stream) => Some(stream),
             Stream::Tls(stream) => Some(stream.socket()),
             Stream::Gone => None,
+        }
+    }
+
+    /// For times at which nothing is read: whether the other side is still there.
+    pub fn heard(&self, cx: &mut Context<'_>) -> Heard {
+        let Some(socket) = self.socket() else {
+            return Heard::Break;
+        };
+        loop {
+            match socket.poll_read_ready(cx) {
+                Poll::Pending => return Heard::Nothing,
+                Poll::Ready(Err(_)) => return Heard::Break,
+                Poll::Ready(Ok(())) => {}
+            }
+            let ready = socket.ready(Interest::READABLE | Interest::ERROR);
+            let ready = match ready.now_or_never() {
+                Some(Ok(ready)) if !ready.is_error() && !ready.is_write_closed() => ready,
+                Some(_) => return Heard::Break,
+                None => return Heard::Nothing,
+            };
+            match socket.peek(&mut [0]).now_or_never() {
+                Some(Ok(0)) => return Heard::End { has_bytes: false },
+                Some(Ok(_)) if ready.is_read_closed() => return Heard::End { has_bytes: true },
+                Some(Ok(_)) => return Heard::Bytes,
+                Some(Err(_)) => return Heard::Break,
+                // It only seemed so; that is known now.
+                None => {}
+            }
         }
     }
 

@@ -87,6 +87,11 @@ impl Conduct for PostgresConduct {
         self.follow.stand() == Stand::Idle
     }
 
+    /// PostgreSQL itself does not go on for a client that is gone, and says goodbye before it leaves.
+    fn is_gone_at_eof(&self) -> bool {
+        true
+    }
+
     fn due(&self) -> Time {
         match self.follow.stand() {
             Stand::Unknown => Time::NEVER,

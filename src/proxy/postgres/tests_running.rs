@@ -185,10 +185,7 @@ async fn a_login_that_takes_too_long_is_ended_in_words() {
         settings,
         WELCOME,
         async |scene, mut client, mut upstream| {
-            let began_at = scene.worker.recently();
-            while scene.worker.recently().since(began_at) < Duration::from_millis(120) {
-                tokio::task::yield_now().await;
-            }
+            scene.swept_for(Duration::from_millis(120)).await;
             pass(&mut client, &mut upstream, QUERY).await;
             drop(client);
         },

@@ -17,6 +17,12 @@ pub trait Conduct: Watch {
         false
     }
 
+    /// A client that says nothing more has left, whatever it sent before. Otherwise it may wait for the
+    /// answer.
+    fn is_gone_at_eof(&self) -> bool {
+        false
+    }
+
     /// Until when it must have come further; past it, it ends with [`FailureKind::HeadTimeout`].
     fn due(&self) -> Time {
         Time::NEVER

@@ -5,8 +5,8 @@
 //! acknowledgement of a write that is lost. What was read for the client before is delivered, and
 //! where the session is followed and between two messages, so are its protocol's last words.
 //!
-//! While its endpoint is frozen a session sends nothing; one that is in the middle of something (a
-//! transaction) may go on for the grace, and ends with it.
+//! While its endpoint is frozen a session sends nothing, and ends when its client leaves; one that is
+//! in the middle of something (a transaction) may go on for the grace, and ends with it.
 
 use std::mem;
 use std::pin::Pin;
@@ -17,6 +17,7 @@ use std::time::Duration;
 use crate::base::time::{self, Time};
 use crate::config::default;
 use crate::io::net::relay::{Farewell, Reason, Relay, RelayEnd, Side, Watch};
+use crate::io::net::stream::Heard;
 use crate::model::failure::FailureKind;
 use crate::proxy::alarm::{Alarm, Rung};
 use crate::proxy::tcp::conduct::{Conduct, Signal};
@@ -192,7 +193,10 @@ impl Flow {
         cx: &mut Context<'_>,
     ) -> Poll<Result<RelayEnd, FailureKind>> {
         let Some(conduct) = &mut self.conduct else {
-            return self.relay.poll_end(cx).map(Ok);
+            return match self.relay.poll_end(cx) {
+                Poll::Ready(end) => Poll::Ready(Ok(end)),
+                Poll::Pending => self.poll_left(on, cx).map(Ok),
+            };
         };
         let watch: &mut (dyn Watch + 'static) = conduct.as_mut();
         let relayed = self.relay.poll_watched(Some(watch), cx);
@@ -204,7 +208,38 @@ impl Flow {
             }
         }
         on.alarm.set_idle(conduct.is_at_rest());
-        relayed.map(Ok)
+        match relayed {
+            Poll::Ready(end) => Poll::Ready(Ok(end)),
+            Poll::Pending => self.poll_left(on, cx).map(Ok),
+        }
+    }
+
+    /// Ready when the client has left while nothing is read of it: then nobody waits for the end of
+    /// the freeze.
+    fn poll_left(&self, on: &Ground<'_>, cx: &mut Context<'_>) -> Poll<RelayEnd> {
+        let Some(client) = self.relay.frozen_client() else {
+            return Poll::Pending;
+        };
+        let conduct = self.conduct.as_deref();
+        match client.heard(cx) {
+            Heard::Nothing => return Poll::Pending,
+            Heard::Break => {
+                self.relay.cut();
+                return Poll::Ready(self.relay.end(Reason::Reset(Side::Client)));
+            }
+            Heard::End { has_bytes }
+                if conduct
+                    .is_some_and(|it| it.is_at_rest() && (!has_bytes || it.is_gone_at_eof())) =>
+            {
+                let first = Side::Client;
+                return Poll::Ready(self.relay.end(Reason::Closed { first }));
+            }
+            Heard::Bytes | Heard::End { .. } => {}
+        }
+        let due = conduct.map_or(Time::NEVER, |it| it.due());
+        let look = on.worker.recently().after(default::UNREAD_LOOK);
+        on.alarm.set_deadline(look.min(due));
+        Poll::Pending
     }
 
     /// Counts what has moved since the last time.

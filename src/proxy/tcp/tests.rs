@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use crate::config::default;
 use crate::config::listener::SessionListener;
 use crate::model::failure::FailureKind;
 use crate::model::role::Role;
@@ -104,6 +105,31 @@ async fn a_held_client_that_leaves_costs_nothing() {
         (end.reason, end.attempts),
         (Some(FailureKind::ClientGone), 0)
     );
+}
+
+#[tokio::test]
+async fn a_held_client_of_which_no_more_is_read_is_noticed_when_it_leaves() {
+    let (_listener, address) = endpoint().await;
+    let mut scene = Scene::postgres(&[address]);
+    scene.probe(0, Some((Role::Replica, 1)));
+    let more_than_is_kept = vec![b'x'; 3 * default::HELD_BYTES_MAX];
+    for (bytes, is_done) in [(&more_than_is_kept[..], false), (b"ping", true)] {
+        let end = play!(scene, settings(LONG), |client| {
+            scene.wait_held(1).await;
+            client.write_all(bytes).await.unwrap();
+            if is_done {
+                // It waits for an answer, and nobody may take it for gone.
+                client.shutdown().await.unwrap();
+                scene.swept_for(3 * default::UNREAD_LOOK).await;
+                assert_eq!(scene.held(), 1);
+            }
+            client.set_zero_linger().unwrap();
+            drop(client);
+            scene.wait_held(0).await;
+        });
+        assert_eq!(end.reason, Some(FailureKind::ClientGone));
+        assert!(end.received >= 4);
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::base::time;
+use crate::config::default;
 use crate::io::net::relay::{Side, Watch};
 use crate::model::failure::FailureKind;
 use crate::model::role::Role;
@@ -102,12 +103,8 @@ async fn expect_end(stream: &mut TcpStream, bytes: &[u8]) {
 #[tokio::test]
 async fn a_frozen_session_at_rest_stands_still_and_goes_on_when_thawed() {
     let end = play(async |scene, mut client, mut upstream| {
+        freeze(scene, &mut client, &mut upstream).await;
         let life = scene.incarnation(0);
-        life.freeze(time::now());
-        scene.bell.notify_one();
-        upstream.write_all(b"answer\n").await.unwrap();
-        // The answer has come, so the session has seen the freeze.
-        expect(&mut client, b"answer\n").await;
         client.write_all(b"write\n").await.unwrap();
         upstream.write_all(b"another\n").await.unwrap();
         expect(&mut client, b"another\n").await;
@@ -118,6 +115,60 @@ async fn a_frozen_session_at_rest_stands_still_and_goes_on_when_thawed() {
         expect(&mut upstream, b"write\n").await;
         drop(client);
         expect_end(&mut upstream, b"").await;
+    })
+    .await;
+    assert_eq!(end.reason, None);
+}
+
+/// Freezes the session; it has seen that when this is over.
+async fn freeze(scene: &Scene, client: &mut TcpStream, upstream: &mut TcpStream) {
+    scene.incarnation(0).freeze(time::now());
+    scene.bell.notify_one();
+    upstream.write_all(b"answer\n").await.unwrap();
+    expect(client, b"answer\n").await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_a_freeze_ends_its_session() {
+    for (last, is_reset, expected) in [
+        (&b""[..], false, None),
+        (b"", true, Some(FailureKind::ClientGone)),
+        (b"write\n", true, Some(FailureKind::ClientGone)),
+    ] {
+        let end = play(async |scene, mut client, mut upstream| {
+            freeze(scene, &mut client, &mut upstream).await;
+            client.write_all(last).await.unwrap();
+            if !last.is_empty() {
+                // So that the end comes behind bytes that were noticed already.
+                scene.swept_for(Duration::from_millis(60)).await;
+            }
+            if is_reset {
+                client.set_zero_linger().unwrap();
+            }
+            drop(client);
+            let mut got = Vec::new();
+            let read = upstream.read_to_end(&mut got).await;
+            assert_eq!((read.is_err(), got.as_slice()), (is_reset, &b""[..]));
+        })
+        .await;
+        assert_eq!(end.reason, expected, "{last:?}, reset: {is_reset}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_asked_in_a_freeze_before_it_was_done_waits_for_the_thaw() {
+    let end = play(async |scene, mut client, mut upstream| {
+        freeze(scene, &mut client, &mut upstream).await;
+        client.write_all(b"write\n").await.unwrap();
+        client.shutdown().await.unwrap();
+        // Until it was looked at some times.
+        scene.swept_for(3 * default::UNREAD_LOOK).await;
+        scene.incarnation(0).thaw();
+        scene.bell.notify_one();
+        expect_end(&mut upstream, b"write\n").await;
+        upstream.write_all(b"done\n").await.unwrap();
+        drop(upstream);
+        expect_end(&mut client, b"done\n").await;
     })
     .await;
     assert_eq!(end.reason, None);

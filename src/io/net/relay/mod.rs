@@ -123,6 +123,12 @@ impl Relay {
         self.is_frozen = is_frozen;
     }
 
+    /// The client that nothing is read from while frozen, unless it had said before that it is done.
+    pub fn frozen_client(&self) -> Option<&Stream> {
+        let is_unread = self.is_frozen && self.to_upstream.state == State::Open;
+        is_unread.then_some(&self.client)
+    }
+
     /// Moves what can be moved. Ready once both directions are over or one side broke.
     ///
     /// When one side breaks, the other is left to be reset as well, so that it does not take half
