@@ -116,6 +116,62 @@ impl fmt::Display for Rfc3339 {
     }
 }
 
+/// A date by the wall clock that people agreed on; it is compared with that clock, never with [`Time`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Date(pub SystemTime);
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Rfc3339(self.0).fmt(f)
+    }
+}
+
+/// Reads a moment as RFC 3339 and Python write it: `2026-11-21T13:52:09+00:00`, maybe with a fraction
+/// of a second, `Z`, another offset, or a space instead of the `T`. Without an offset it is no moment.
+pub fn read_rfc3339(text: &str) -> Option<SystemTime> {
+    let (date, rest) = (text.get(..10)?, text.get(11..)?);
+    matches!(text.as_bytes().get(10), Some(b'T' | b't' | b' ')).then_some(())?;
+    let [year, month, day] = numbers(date, '-')?;
+    let at = rest.find(['Z', 'z', '+', '-'])?;
+    let (clock, offset) = rest.split_at_checked(at)?;
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
+    let [hour, minute, second] = numbers(clock, ':')?;
+    let is_date = (1970..=9999).contains(&year) && (1..=12).contains(&month) && day >= 1;
+    let is_time = hour < 24 && minute < 60 && second <= 60;
+    (is_date && is_time).then_some(())?;
+    let days = days_from_civil(year, month, day);
+    // A day that the month does not have has become one of the next.
+    (civil_from_days(days) == (year, month, day)).then_some(())?;
+    let nanos = fraction.get(..fraction.len().min(9))?;
+    let nanos = nanos.parse::<u64>().ok()? * 10_u64.pow(9 - u32::try_from(nanos.len()).ok()?);
+    let local = Duration::from_secs(days * 86_400 + hour * 3600 + minute * 60 + second)
+        + Duration::from_nanos(nanos);
+    let shift = match offset.split_at_checked(1)? {
+        ("Z" | "z", "") => Duration::ZERO,
+        (_, offset) => {
+            let [hours, minutes] = numbers(offset, ':')?;
+            (hours < 24 && minutes < 60)
+                .then(|| Duration::from_secs(hours * 3600 + minutes * 60))?
+        }
+    };
+    let since_epoch = if offset.starts_with('+') {
+        local.checked_sub(shift)?
+    } else {
+        local + shift
+    };
+    UNIX_EPOCH.checked_add(since_epoch)
+}
+
+/// Exactly so many numbers of digits alone.
+fn numbers<const N: usize>(text: &str, between: char) -> Option<[u64; N]> {
+    let parts = text.split(between).map(|part| {
+        let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| part.parse().ok()).flatten()
+    });
+    let parts: Option<Vec<u64>> = parts.collect();
+    parts?.try_into().ok()
+}
+
 /// Prints a wall-clock time as HTTP does: `Sat, 21 Nov 2026 01:00:03 GMT` (RFC 9110 §5.6.7).
 pub struct ImfFixdate(pub SystemTime);
 
@@ -140,6 +196,16 @@ impl fmt::Display for ImfFixdate {
             second % 60
         )
     }
+}
+
+/// The day of a date counted from 1970-01-01: the way back from [`civil_from_days`].
+fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let month_from_march = (month + 9) % 12;
+    let (era, year_of_era) = (year / 400, year % 400);
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    (era * 146_097 + day_of_era).saturating_sub(719_468)
 }
 
 /// The date of a day counted from 1970-01-01, in the proleptic Gregorian calendar: the year is
@@ -174,6 +240,40 @@ mod tests {
         ] {
             let at = UNIX_EPOCH + Duration::from_secs(seconds);
             assert_eq!(Rfc3339(at).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn rfc3339_is_read_as_people_and_python_write_it() {
+        for (text, read) in [
+            ("2026-11-21T13:52:09+00:00", "2026-11-21T13:52:09.000Z"),
+            ("2026-11-21T13:52:09.25+02:30", "2026-11-21T11:22:09.250Z"),
+            (
+                "2026-11-21 13:52:09.123456789012-01:00",
+                "2026-11-21T14:52:09.123Z",
+            ),
+            ("2024-02-29T23:59:59Z", "2024-02-29T23:59:59.000Z"),
+            ("1970-01-01T00:00:00z", "1970-01-01T00:00:00.000Z"),
+        ] {
+            let at = read_rfc3339(text).unwrap();
+            assert_eq!(Rfc3339(at).to_string(), read, "{text}");
+        }
+        for text in [
+            "",
+            "2026-11-21",
+            "2026-11-21T13:52:09",
+            "2025-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-00T00:00:00Z",
+            "2026-11-21T24:00:00Z",
+            "2026-11-21T13:52Z",
+            "2026-11-21T13:52:+9Z",
+            "2026-11-21T13:52:09+25:00",
+            "1970-01-01T00:00:00+01:00",
+            "2026-11-21T13:52:09.x+00:00",
+            "2026-11-2\u{e9}T13:52:09Z",
+        ] {
+            assert_eq!(read_rfc3339(text), None, "{text}");
         }
     }
 

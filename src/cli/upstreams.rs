@@ -66,6 +66,11 @@ pub(super) fn upstreams(pages: &[UpstreamPage]) -> String {
         .filter_map(|page| Some((page, page.source.as_ref()?)))
     {
         text.push_str(&source_line(&page.name, source, is_coloured));
+        text.extend(
+            page.endpoints
+                .iter()
+                .filter_map(|it| told_line(&page.name, it)),
+        );
     }
     text
 }
@@ -102,6 +107,12 @@ fn source_line(upstream: &str, source: &SourcePage, is_coloured: bool) -> String
         source
             .age_seconds
             .map(|age| format!("heard {} ago", short(age))),
+        source.scheduled.as_ref().map(|scheduled| {
+            let to = scheduled.candidate.as_deref();
+            let to = to.map_or_else(String::new, |to| format!(" to {to}"));
+            let left = short(scheduled.seconds_left);
+            format!("fails over{to} at {}, in {left}", scheduled.at)
+        }),
         source.trouble.clone(),
     ];
     for part in parts.into_iter().flatten() {
@@ -110,6 +121,19 @@ fn source_line(upstream: &str, source: &SourcePage, is_coloured: bool) -> String
     }
     text.push('\n');
     text
+}
+
+/// `orders: pg2:5432 is pg2, streaming, sync, clonefrom`
+fn told_line(upstream: &str, endpoint: &EndpointPage) -> Option<String> {
+    let told = endpoint.told.as_ref()?;
+    let mut words = vec![told.name.clone()];
+    words.extend(told.state.clone());
+    words.extend(told.sync.clone());
+    words.extend(told.needs_restart.then(|| "needs a restart".to_owned()));
+    words.extend(told.tags.iter().cloned());
+    // They come from elsewhere: a terminal must not obey them.
+    let words = words.join(", ").replace(char::is_control, "?");
+    Some(format!("{upstream}: {} is {words}\n", endpoint.id))
 }
 
 fn dash(text: Option<String>) -> Cell {
@@ -144,7 +168,7 @@ fn reasons(endpoint: &EndpointPage) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::admin::pages::{ProbePage, SuspensionPage};
+    use crate::control::admin::pages::{ProbePage, ScheduledPage, SuspensionPage, ToldPage};
 
     fn endpoint() -> EndpointPage {
         EndpointPage {
@@ -158,6 +182,7 @@ mod tests {
             in_flight: 0,
             latency_ewma_seconds: Some(0.0021),
             weight: 1,
+            told: None,
             lag_bytes: None,
             lag_seconds: None,
             since: String::new(),
@@ -219,11 +244,25 @@ mod tests {
             last_success: None,
             age_seconds: Some(0.4),
             trouble: Some("refused".to_owned()),
+            scheduled: Some(ScheduledPage {
+                at: "2026-11-21T13:52:09.000Z".to_owned(),
+                seconds_left: 90.0,
+                candidate: Some("pg2:5432".to_owned()),
+            }),
         };
+        let mut replica = endpoint();
+        replica.told = Some(ToldPage {
+            name: "pg1".to_owned(),
+            state: Some("streaming\u{1b}".to_owned()),
+            sync: Some("sync".to_owned()),
+            needs_restart: true,
+            tags: vec!["clonefrom".to_owned()],
+        });
         let page = UpstreamPage {
             state: "suspended".to_owned(),
             suspension: Some(suspension),
             source: Some(source),
+            endpoints: vec![replica],
             ..page()
         };
         let text = upstreams(&[page]);
@@ -232,7 +271,9 @@ mod tests {
             lines[2..],
             [
                 "orders: suspended, 12 held, switch to pg2:5432 for 12.3s more at most",
-                "orders: patroni 0/3, has no say, names pg1:5432, heard 400.0ms ago, refused"
+                "orders: patroni 0/3, has no say, names pg1:5432, heard 400.0ms ago, \
+                 fails over to pg2:5432 at 2026-11-21T13:52:09.000Z, in 90.0s, refused",
+                "orders: pg1:5432 is pg1, streaming?, sync, needs a restart, clonefrom"
             ]
         );
     }

@@ -204,6 +204,10 @@ pub const SENTINEL_DISTRUST_MAX: Duration = Duration::from_secs(600);
 /// Words that have not changed are told again, so that whoever has forgotten them learns them, and to
 /// show that they are fresh.
 pub const SOURCE_REPEAT: Duration = Duration::from_secs(1);
+/// Tags of one endpoint that are shown: Patroni knows eight, and people add their own.
+pub const SOURCE_TAGS_MAX: usize = 16;
+/// Characters of a manager's word that is shown to people: a state, a tag, the value of one.
+pub const SOURCE_WORD_CHARS_MAX: usize = 64;
 /// Troubles in the words of a source about itself: more are not read.
 pub const SOURCE_TROUBLES_MAX: usize = 8;
 /// One answer of a Sentinel, a node of a Redis Cluster, a Patroni (which reads its store first) or an

@@ -100,6 +100,7 @@ fn log(event: &Event) {
             tracing::error!(%upstream, %endpoint, reason = %why, "the manager has taken the lead back: refused");
         }
         EventKind::Leader { .. }
+        | EventKind::Automatic { .. }
         | EventKind::Source { .. }
         | EventKind::Failover { .. }
         | EventKind::Suspended { .. }
@@ -114,8 +115,18 @@ fn log(event: &Event) {
 fn log_told(event: &Event) {
     let upstream = &event.upstream;
     match &event.kind {
-        EventKind::Leader { leader } => {
+        EventKind::Leader { leader, expected } if !expected.is_empty() => {
+            let leader = name(leader.as_ref());
+            tracing::info!(%upstream, %leader, ?expected, "the manager names a leader");
+        }
+        EventKind::Leader { leader, .. } => {
             tracing::info!(%upstream, leader = %name(leader.as_ref()), "the manager names a leader");
+        }
+        EventKind::Automatic { is_on: true } => {
+            tracing::info!(%upstream, "the manager fails over by itself again");
+        }
+        EventKind::Automatic { is_on: false } => {
+            tracing::warn!(%upstream, "the manager is paused: nothing fails over by itself");
         }
         EventKind::Source {
             has_say: true,

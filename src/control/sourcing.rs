@@ -8,7 +8,7 @@ use crate::base::rng::Rng;
 use crate::config::{self, default};
 use crate::control::actor::{Actor, Ending};
 use crate::io::source::{self, Means};
-use crate::model::source::{SourceReport, SourceWord};
+use crate::model::source::{FailoverStep, SourceReport, SourceWord};
 use crate::upstream::cell::SourceReading;
 use crate::upstream::effect::StateEvent;
 
@@ -75,7 +75,15 @@ impl Actor {
                     reading.status = status.clone();
                     reading.status.heard_at = heard_at;
                 }
-                _ => {
+                word => {
+                    match word {
+                        SourceWord::Endpoints(list) => reading.listed = list.clone().into(),
+                        SourceWord::Failover(step) => {
+                            let is_schedule = matches!(step, FailoverStep::Scheduled { .. });
+                            reading.scheduled = is_schedule.then(|| step.clone());
+                        }
+                        _ => {}
+                    }
                     reading.words += 1;
                     let told_at = Some(report.told_at);
                     reading.status.heard_at = reading.status.heard_at.max(told_at);

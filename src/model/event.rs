@@ -73,6 +73,13 @@ pub enum EventKind {
     Leader {
         /// Its `host:port`; the manager's word for it where it is none of our endpoints.
         leader: Option<Name>,
+        /// Where it names none: of whom one is to follow. The others may lack acknowledged commits.
+        expected: Vec<Name>,
+    },
+    /// The manager acts by itself again, or is told not to (Patroni's pause).
+    Automatic {
+        /// It fails over by itself.
+        is_on: bool,
     },
     /// The source has a say again, or has none any more.
     Source {

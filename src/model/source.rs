@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::base::time::Time;
+use crate::base::time::{Date, Time};
 use crate::model::address::Address;
 
 /// One thing a source has to say.
@@ -38,6 +38,40 @@ pub struct ListedEndpoint {
     pub is_balanced: bool,
     /// It may become primary (`nofailover` is not set; replica priority is not 0).
     pub may_lead: bool,
+    /// What else the manager says of it.
+    pub remark: Remark,
+}
+
+/// What a manager says of one endpoint, for people: nothing is decided by it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Remark {
+    /// How it is, in the manager's word: `running`, `streaming`, `start failed`.
+    pub condition: Option<String>,
+    /// Commits of the primary wait for it.
+    pub synchrony: Option<Synchrony>,
+    /// A setting has been changed that only counts after a restart.
+    pub needs_restart: bool,
+    /// Its tags: `clonefrom`, `replicatefrom=pg1`; sorted.
+    pub tags: Vec<String>,
+}
+
+/// How the primary's commits wait for a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Synchrony {
+    /// It is one of those that each commit waits for.
+    Sync,
+    /// It is one of those of whom each commit waits for some.
+    Quorum,
+}
+
+impl Synchrony {
+    /// The word used in the API, Patroni's own.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Synchrony::Sync => "sync",
+            Synchrony::Quorum => "quorum",
+        }
+    }
 }
 
 /// Whom the manager takes for the primary.
@@ -56,6 +90,13 @@ pub struct LeaderWord {
 /// How far a failover has come, by the manager's events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FailoverStep {
+    /// One is to begin later, without another word; the source says [`FailoverStep::Begun`] then.
+    Scheduled {
+        /// When, by the wall clock: it is a date between people.
+        at: Date,
+        /// Who is to become primary, where that is known.
+        candidate: Option<Address>,
+    },
     /// It has begun, or is about to.
     Begun {
         /// Who is to become primary, where that is known.
@@ -89,6 +130,13 @@ pub struct SourceStatus {
 impl fmt::Display for FailoverStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            FailoverStep::Scheduled { at, candidate } => {
+                f.write_str("a failover")?;
+                if let Some(candidate) = candidate {
+                    write!(f, " to {candidate}")?;
+                }
+                write!(f, " is scheduled for {}", at)
+            }
             FailoverStep::Begun {
                 candidate: Some(candidate),
                 ..

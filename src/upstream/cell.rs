@@ -1,6 +1,7 @@
 //! Where control and data plane meet, one cell per upstream: a published snapshot one way, kicks
 //! the other.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
@@ -11,7 +12,7 @@ use crate::config::source::Source;
 use crate::model::failure::FailureKind;
 use crate::model::name::Name;
 use crate::model::role::WantedRole;
-use crate::model::source::SourceStatus;
+use crate::model::source::{FailoverStep, ListedEndpoint, SourceStatus};
 use crate::upstream::line::Line;
 use crate::upstream::snapshot::Snapshot;
 
@@ -42,6 +43,10 @@ pub struct SourceReading {
     pub status: SourceStatus,
     /// How often it said anything else.
     pub words: u64,
+    /// Its last list of endpoints, with its remarks.
+    pub listed: Arc<[ListedEndpoint]>,
+    /// The newest step of its failovers: one that is scheduled is shown until it begins or ends.
+    pub scheduled: Option<FailoverStep>,
 }
 
 impl SourceReading {
@@ -51,6 +56,8 @@ impl SourceReading {
             kind: config.as_str(),
             status: SourceStatus::default(),
             words: 0,
+            listed: Arc::default(),
+            scheduled: None,
         }
     }
 }

@@ -4,7 +4,9 @@
 use fairlead::base::rng::Rng;
 use fairlead::config::upstream::UpstreamKind;
 use fairlead::model::role::Role;
-use fairlead::model::source::{FailoverStep, LeaderWord, ListedEndpoint, SourceStatus, SourceWord};
+use fairlead::model::source::{
+    FailoverStep, LeaderWord, ListedEndpoint, Remark, SourceStatus, SourceWord,
+};
 
 use crate::setting::{COUNT, address, numeric};
 use crate::truth::{Life, SYSTEM, Truth};
@@ -231,6 +233,7 @@ impl Manager {
             name: at.to_string(),
             is_balanced: true,
             may_lead: true,
+            remark: Remark::default(),
         };
         if !self.is_at_rest && rng.below(20) == 0 {
             return SourceWord::Endpoints(Vec::new());

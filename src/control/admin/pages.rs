@@ -142,6 +142,35 @@ pub struct SourcePage {
     pub age_seconds: Option<f64>,
     /// What is wrong with those that do not answer.
     pub trouble: Option<String>,
+    /// A failover that the manager is to begin later; null without one.
+    #[serde(default)]
+    pub scheduled: Option<ScheduledPage>,
+}
+
+/// A failover that is to begin later.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScheduledPage {
+    /// When.
+    pub at: String,
+    /// The same, from now; 0 when the time has come.
+    pub seconds_left: f64,
+    /// Who is to become primary; null where the manager picks.
+    pub candidate: Option<String>,
+}
+
+/// What the manager says of an endpoint. Nothing is decided by it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToldPage {
+    /// What it calls it.
+    pub name: String,
+    /// How it is, in the manager's word: `running`, `streaming`, `start failed`.
+    pub state: Option<String>,
+    /// `sync` or `quorum` where commits of the primary wait for it; null where not.
+    pub sync: Option<String>,
+    /// A changed setting waits for a restart.
+    pub needs_restart: bool,
+    /// Its tags, as `tag` or `tag=value`.
+    pub tags: Vec<String>,
 }
 
 /// Body of `POST …/primary`: the endpoint is primary now; ask it, and believe it if it says so.
@@ -215,6 +244,9 @@ pub struct EndpointPage {
     pub lag_seconds: Option<f64>,
     /// Its weight; 0 drains it.
     pub weight: u32,
+    /// What the source says of it; null where it says nothing but its address.
+    #[serde(default)]
+    pub told: Option<ToldPage>,
     /// Since when health, role and reasons are as they are.
     pub since: String,
     /// The last probe; null before the first and without probes.

@@ -2,16 +2,18 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::base::time::{Rfc3339, Time, wall};
+use crate::base::time::{Rfc3339, Time, wall, wall_now};
 use crate::control::admin::pages::{
-    EndpointPage, EventPage, PrimaryPage, ProbePage, SourcePage, SuspensionPage, UpstreamLine,
-    UpstreamPage,
+    EndpointPage, EventPage, PrimaryPage, ProbePage, ScheduledPage, SourcePage, SuspensionPage,
+    ToldPage, UpstreamLine, UpstreamPage,
 };
 use crate::model::event::{Event, EventKind};
 use crate::model::flags::Flag;
+use crate::model::name::Name;
+use crate::model::source::{FailoverStep, ListedEndpoint, Remark};
 use crate::model::verdict::Verdict;
 use crate::upstream::cell::{SourceReading, UpstreamCell};
-use crate::upstream::snapshot::{EndpointView, Snapshot, SourceView, Suspension};
+use crate::upstream::snapshot::{EndpointView, Snapshot, Suspension};
 
 fn rfc3339(at: Time) -> String {
     Rfc3339(wall(at)).to_string()
@@ -58,6 +60,8 @@ pub fn upstream(cell: &UpstreamCell, now: Time) -> UpstreamPage {
     let snapshot = cell.snapshot.load();
     let roles = snapshot.roles.as_ref();
     let endpoints = snapshot.endpoints.iter();
+    let reading = cell.source.load();
+    let reading = reading.as_ref().as_ref();
     UpstreamPage {
         name: cell.name.to_string(),
         kind: snapshot.config.kind.as_str().to_owned(),
@@ -81,15 +85,10 @@ pub fn upstream(cell: &UpstreamCell, now: Time) -> UpstreamPage {
         suspension: roles
             .and_then(|roles| roles.suspension.as_ref())
             .map(|suspension| suspension_page(suspension, now)),
-        source: cell
-            .source
-            .load()
-            .as_ref()
-            .as_ref()
-            .map(|reading| source(reading, roles.and_then(|roles| roles.source.as_ref()), now)),
+        source: reading.map(|reading| source(reading, &snapshot, now)),
         held_connections: cell.held.load(Ordering::Relaxed) as u64,
         endpoints: endpoints
-            .map(|view| endpoint(view, &snapshot, now))
+            .map(|view| endpoint(view, &snapshot, reading, now))
             .collect(),
     }
 }
@@ -105,8 +104,13 @@ fn suspension_page(suspension: &Suspension, now: Time) -> SuspensionPage {
 }
 
 /// How it does is told by itself, what counts of what it says is in the picture.
-fn source(reading: &SourceReading, view: Option<&SourceView>, now: Time) -> SourcePage {
+fn source(reading: &SourceReading, snapshot: &Snapshot, now: Time) -> SourcePage {
     let status = &reading.status;
+    let roles = snapshot.roles.as_ref();
+    let view = roles.and_then(|roles| roles.source.as_ref());
+    let has_primary = roles.is_some_and(|roles| roles.primary.is_some());
+    let is_paused = view.is_some_and(|view| view.is_paused);
+    let trouble = status.trouble.clone();
     SourcePage {
         kind: reading.kind.to_owned(),
         up: status.up,
@@ -115,14 +119,55 @@ fn source(reading: &SourceReading, view: Option<&SourceView>, now: Time) -> Sour
         leader: view
             .and_then(|view| view.leader.as_ref())
             .map(ToString::to_string),
-        is_paused: view.is_some_and(|view| view.is_paused),
+        is_paused,
         last_success: status.heard_at.map(rfc3339),
         age_seconds: status.heard_at.map(|at| now.since(at).as_secs_f64()),
-        trouble: status.trouble.clone(),
+        trouble: trouble.or_else(|| (is_paused && !has_primary).then(|| WAITS.to_owned())),
+        scheduled: reading.scheduled.as_ref().and_then(scheduled),
     }
 }
 
-fn endpoint(view: &EndpointView, snapshot: &Snapshot, now: Time) -> EndpointPage {
+/// A pause without a primary does not end by itself.
+const WAITS: &str =
+    "it is paused: nothing fails over until somebody orders it there or ends the pause";
+
+/// A failover that is still to come.
+fn scheduled(step: &FailoverStep) -> Option<ScheduledPage> {
+    let FailoverStep::Scheduled { at, candidate } = step else {
+        return None;
+    };
+    let left = at.0.duration_since(wall_now()).unwrap_or_default();
+    Some(ScheduledPage {
+        at: at.to_string(),
+        seconds_left: left.as_secs_f64(),
+        candidate: candidate.as_ref().map(ToString::to_string),
+    })
+}
+
+/// What the manager says of an endpoint, by its address or by where it is.
+fn told(view: &EndpointView, reading: Option<&SourceReading>) -> Option<ToldPage> {
+    let is_at = |listed: &&ListedEndpoint| {
+        let literal = listed.address.literal();
+        listed.address == view.endpoint.address || (literal.is_some() && literal == view.socket)
+    };
+    let listed = reading?.listed.iter().find(is_at)?;
+    let remark = &listed.remark;
+    // Who says nothing of its own calls it by its address.
+    (*remark != Remark::default() || listed.name != listed.address.to_string()).then(|| ToldPage {
+        name: listed.name.clone(),
+        state: remark.condition.clone(),
+        sync: remark.synchrony.map(|it| it.as_str().to_owned()),
+        needs_restart: remark.needs_restart,
+        tags: remark.tags.clone(),
+    })
+}
+
+fn endpoint(
+    view: &EndpointView,
+    snapshot: &Snapshot,
+    reading: Option<&SourceReading>,
+    now: Time,
+) -> EndpointPage {
     let (decay, _) = snapshot.config.balance.ewma();
     let latency = view.endpoint.latency.micros(now, decay);
     let lag = view.endpoint.lag.load();
@@ -146,6 +191,7 @@ fn endpoint(view: &EndpointView, snapshot: &Snapshot, now: Time) -> EndpointPage
         lag_bytes: lag.bytes,
         lag_seconds: lag.seconds,
         weight: view.weight,
+        told: told(view, reading),
         since: rfc3339(view.since),
         last_probe: view
             .endpoint
@@ -228,6 +274,7 @@ pub fn event(event: &Event) -> EventPage {
             ("take_back", format!("{endpoint} is refused: {why}"))
         }
         EventKind::Leader { .. }
+        | EventKind::Automatic { .. }
         | EventKind::Source { .. }
         | EventKind::Failover { .. }
         | EventKind::Suspended { .. }
@@ -252,10 +299,24 @@ fn told_by_others(kind: &EventKind) -> (&'static str, String) {
     match kind {
         EventKind::Leader {
             leader: Some(leader),
+            ..
         } => ("leader_named", format!("the manager names {leader}")),
-        EventKind::Leader { leader: None } => {
+        EventKind::Leader { expected, .. } => {
             let text = "the manager says that there is no leader";
-            ("leader_gone", text.to_owned())
+            let names: Vec<&str> = expected.iter().map(Name::as_str).collect();
+            let expected = match names.is_empty() {
+                true => String::new(),
+                false => format!("; commits waited for {}", names.join(", ")),
+            };
+            ("leader_gone", format!("{text}{expected}"))
+        }
+        EventKind::Automatic { is_on: true } => {
+            let text = "the manager fails over by itself again";
+            ("automatic_failover_on", text.to_owned())
+        }
+        EventKind::Automatic { is_on: false } => {
+            let text = "the manager is paused: nothing fails over by itself";
+            ("automatic_failover_off", text.to_owned())
         }
         EventKind::Source {
             has_say: true,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::base::time::Time;
 use crate::config::default;
 use crate::model::address::Address;
-use crate::model::source::{LeaderWord, ListedEndpoint};
+use crate::model::source::{LeaderWord, ListedEndpoint, Remark};
 
 /// What one of them said when it was last asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,6 +219,7 @@ fn list(
             name: address.to_string(),
             is_balanced: mostly(|listed| listed.is_balanced),
             may_lead: mostly(|listed| listed.may_lead),
+            remark: Remark::default(),
         };
         endpoints.insert(address.clone(), (listed, now));
     }

@@ -18,6 +18,7 @@ fn replica(text: &str) -> ListedEndpoint {
         name: text.to_owned(),
         is_balanced: true,
         may_lead: true,
+        remark: Remark::default(),
     }
 }
 

@@ -118,6 +118,8 @@ impl UpstreamState {
         let since = known
             .filter(|_| is_same && !is_decided)
             .map_or(told_at, |known| known.since);
+        let was_paused = known.is_some_and(|known| known.word.is_paused);
+        let is_paused = word.is_paused;
         let leader = word.leader.clone();
         self.source.leader = Some(Leader {
             word,
@@ -133,8 +135,17 @@ impl UpstreamState {
         };
         if !is_same {
             changes.events.push(EventKind::Leader {
+                expected: match leader {
+                    None if !is_paused => self.expected(),
+                    _ => Vec::new(),
+                },
                 leader: leader.map(|leader| self.name_of(&leader)),
             });
+        }
+        if was_paused != is_paused {
+            changes
+                .events
+                .push(EventKind::Automatic { is_on: !is_paused });
         }
         Some(changes)
     }
@@ -165,6 +176,15 @@ impl UpstreamState {
         self.arrange(now, &mut changes);
         let is_news = changes.is_reconfigured || was != self.annotations();
         is_news.then_some(changes)
+    }
+
+    /// Whom commits waited for: the manager makes one of these its leader.
+    fn expected(&self) -> Vec<Name> {
+        let listed = self.source.list.iter().flat_map(|(_, list)| list);
+        let standbys = listed.filter(|listed| listed.may_lead && listed.remark.synchrony.is_some());
+        standbys
+            .map(|listed| self.name_of(&listed.address))
+            .collect()
     }
 
     fn annotations(&self) -> Vec<bool> {

@@ -32,8 +32,15 @@ impl UpstreamState {
         }
         let text = step.to_string();
         let was_running = self.failover.is_running();
+        let is_schedule = matches!(step, FailoverStep::Scheduled { .. });
+        let was_scheduled = self
+            .step
+            .as_ref()
+            .is_some_and(|(_, step)| matches!(step, FailoverStep::Scheduled { .. }));
         self.step = Some((told_at, step.clone()));
         match step {
+            // Nothing is held for one that may never come: its beginning is told when it comes.
+            FailoverStep::Scheduled { .. } => {}
             FailoverStep::Begun {
                 candidate,
                 is_planned,
@@ -52,10 +59,10 @@ impl UpstreamState {
             FailoverStep::Ended { .. } => self.failover.end(now),
         }
         let mut changes = Changes {
-            is_stirred: true,
+            is_stirred: !is_schedule,
             ..Changes::default()
         };
-        if was_running || self.failover.is_running() {
+        if was_running || is_schedule || was_scheduled || self.failover.is_running() {
             changes.events.push(EventKind::Failover { step: text });
         }
         Some(changes)

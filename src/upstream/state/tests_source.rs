@@ -1,9 +1,13 @@
 //! What a source's word does to an election, and what it never does.
 
 use super::*;
+use crate::base::time::Date;
 use crate::config::source::{Patroni, Sentinel, Source};
 use crate::model::role::{RedisFacts, ReplicationId};
-use crate::model::source::{LeaderWord, ListedEndpoint, SourceReport, SourceStatus, SourceWord};
+use crate::model::source::{
+    FailoverStep, LeaderWord, ListedEndpoint, Remark, SourceReport, SourceStatus, SourceWord,
+    Synchrony,
+};
 
 /// A source of the kind's usual manager; nothing of it but its name is looked at here.
 pub(super) fn source(kind: UpstreamKind) -> Source {
@@ -96,6 +100,7 @@ fn listed(address: &str, is_balanced: bool) -> ListedEndpoint {
         name: "pg".into(),
         is_balanced,
         may_lead: true,
+        remark: Remark::default(),
     }
 }
 
@@ -410,4 +415,60 @@ fn a_candidate_proves_nothing_by_what_it_follows() {
     // Promoted itself, from the history that was known, it takes over.
     bench.redis(C, Role::Primary, "31");
     assert_eq!(bench.primary(), Some(C));
+}
+
+#[test]
+fn a_scheduled_failover_is_told_and_holds_nothing() {
+    let mut bench = led();
+    let scheduled = FailoverStep::Scheduled {
+        at: Date(std::time::UNIX_EPOCH),
+        candidate: Some(B.parse().unwrap()),
+    };
+    bench.tell(SourceWord::Failover(scheduled));
+    let told = |bench: &Bench| {
+        let steps = bench.effects.iter().filter_map(|effect| match effect {
+            Effect::Record(event) => match &event.kind {
+                EventKind::Failover { step } => Some(step.clone()),
+                _ => None,
+            },
+            _ => None,
+        });
+        steps.collect::<Vec<_>>()
+    };
+    let text = format!("a failover to {B} is scheduled for 1970-01-01T00:00:00.000Z");
+    assert_eq!(told(&bench), [text]);
+    let is_asked = |effect: &Effect| matches!(effect, Effect::ProbeNow { .. } | Effect::AskSource);
+    assert!(!bench.effects.iter().any(is_asked), "{:?}", bench.effects);
+    assert_eq!(bench.primary(), Some(A));
+    let dropped = FailoverStep::Ended { why: "x".into() };
+    bench.tell(SourceWord::Failover(dropped));
+    assert_eq!(told(&bench), ["the failover ended: x"]);
+    assert_eq!(bench.primary(), Some(A));
+}
+
+#[test]
+fn who_is_expected_and_a_pause_are_told() {
+    let mut bench = led();
+    let mut list: Vec<_> = [A, B, C].map(|address| listed(address, true)).into();
+    list[1].remark.synchrony = Some(Synchrony::Sync);
+    bench.tell(SourceWord::Endpoints(list));
+    let told = |bench: &Bench, wanted: &EventKind| {
+        let is_it =
+            |effect: &Effect| matches!(effect, Effect::Record(event) if event.kind == *wanted);
+        bench.effects.iter().any(is_it)
+    };
+    bench.tell(leader_word(None, 2, false));
+    let gone = EventKind::Leader {
+        leader: None,
+        expected: vec![B.into()],
+    };
+    assert!(told(&bench, &gone), "{:?}", bench.effects);
+    bench.tell(leader_word(Some(A), 3, true));
+    let paused = EventKind::Automatic { is_on: false };
+    assert!(told(&bench, &paused), "{:?}", bench.effects);
+    // Without a leader in a pause nobody is expected.
+    bench.tell(leader_word(None, 4, true));
+    assert!(!told(&bench, &paused) && !told(&bench, &gone));
+    bench.tell(leader_word(Some(A), 5, false));
+    assert!(told(&bench, &EventKind::Automatic { is_on: true }));
 }

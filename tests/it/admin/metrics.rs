@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ fn full_page() -> String {
         kind: "patroni",
         status: SourceStatus::default(),
         words: 1,
+        listed: Arc::default(),
+        scheduled: None,
     };
     cells[0].source.publish(Some(source));
     let answer = fixture.get("/metrics");

@@ -30,9 +30,9 @@ fn configuration(patroni: &PatroniCluster, has_etcd: bool) -> String {
 }
 
 /// A fairlead and its writers.
-struct Side {
-    proxy: Proxy,
-    writers: Writers,
+pub(super) struct Side {
+    pub(super) proxy: Proxy,
+    pub(super) writers: Writers,
 }
 
 impl Side {
@@ -45,7 +45,7 @@ impl Side {
 }
 
 /// Both sides.
-async fn both(patroni: &PatroniCluster) -> [Side; 2] {
+pub(super) async fn both(patroni: &PatroniCluster) -> [Side; 2] {
     prepare(&patroni.members[0]).await;
     let by_etcd = Side::start(patroni, true, 1_000_000).await;
     [by_etcd, Side::start(patroni, false, 2_000_000).await]
@@ -65,7 +65,7 @@ async fn switch(patroni: &PatroniCluster, sides: &[Side], from: usize, to: usize
 }
 
 /// Time passes, and nobody is cut by it.
-async fn nobody_is_cut_for(sides: &[Side], duration: Duration) -> Vec<u64> {
+pub(super) async fn nobody_is_cut_for(sides: &[Side], duration: Duration) -> Vec<u64> {
     let cuts: Vec<u64> = sides.iter().map(|side| side.writers.cuts()).collect();
     // The length of a freeze is its subject.
     tokio::time::sleep(duration).await;

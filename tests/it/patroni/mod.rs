@@ -1,5 +1,6 @@
 //! Patroni as a source: real members, real PostgreSQL, a real etcd.
 
 mod failover;
+mod planned;
 mod source;
 mod writers;

@@ -10,7 +10,9 @@ use fairlead::config::secret::Secret;
 use fairlead::config::source::{BaseUrl, Login, Patroni, Source};
 use fairlead::config::tls::{Identity, UpstreamTls};
 use fairlead::io::source::{Means, run_forever};
-use fairlead::model::source::{SourceReport, SourceStatus, SourceWord};
+use fairlead::model::source::{
+    ListedEndpoint, Remark, SourceReport, SourceStatus, SourceWord, Synchrony,
+};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -22,6 +24,7 @@ use crate::support::{LONG, eventually};
 /// A source at work, and all it has said but how it is.
 struct Listening {
     heard: Arc<Mutex<Vec<SourceWord>>>,
+    listed: Arc<Mutex<Vec<ListedEndpoint>>>,
     status: Arc<Mutex<SourceStatus>>,
     tasks: Vec<AbortHandle>,
 }
@@ -68,6 +71,8 @@ impl Listening {
         let (sender, mut reports) = mpsc::channel::<SourceReport>(64);
         let (heard, status) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<_>>::default());
         let (words, last) = (Arc::clone(&heard), Arc::clone(&status));
+        let listed = Arc::<Mutex<Vec<ListedEndpoint>>>::default();
+        let list = Arc::clone(&listed);
         let collecting = async move {
             let mut said: Vec<SourceWord> = Vec::new();
             while let Some(report) = reports.recv().await {
@@ -75,6 +80,9 @@ impl Listening {
                     SourceWord::Status(status) => *last.lock().unwrap() = status,
                     // What is only said again is no news.
                     word => {
+                        if let SourceWord::Endpoints(endpoints) = &word {
+                            list.lock().unwrap().clone_from(endpoints);
+                        }
                         let is_like = |old: &&SourceWord| discriminant(*old) == discriminant(&word);
                         let last = said.iter().find(is_like).map(in_words);
                         if last.is_none_or(|last| last != in_words(&word)) {
@@ -90,6 +98,7 @@ impl Listening {
         let tasks = Tasks::default();
         Listening {
             heard,
+            listed,
             status,
             tasks: vec![
                 tasks.spawn(running).abort_handle(),
@@ -118,6 +127,15 @@ impl Listening {
             self.status.lock().unwrap().trouble.clone()
         })
         .await
+    }
+
+    /// Waits until it says this of the endpoint at that position.
+    async fn remarks(&self, at: usize, is_said: impl Fn(&Remark) -> bool) {
+        eventually("a remark", LONG, async || {
+            let listed = self.listed.lock().unwrap();
+            is_said(&listed.get(at)?.remark).then_some(())
+        })
+        .await;
     }
 
     async fn has_say(&self, has_say: bool) -> SourceStatus {
@@ -163,6 +181,38 @@ async fn a_switchover_of_either_family_is_told_from_the_first_moment() {
         by_etcd.says(&words(&[&begins, "nobody", &two])).await;
         by_rest.says(&words(&[&two])).await;
         assert_eq!(patroni.led_by(Some(1)).await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn either_family_tells_who_is_synchronous_and_how_the_others_are() {
+    for (release, mode, synchrony) in [
+        (Release::Debian, "true", Synchrony::Sync),
+        (Release::Newer, "true", Synchrony::Sync),
+        (Release::Newer, "\"quorum\"", Synchrony::Quorum),
+    ] {
+        let patroni = PatroniCluster::start(release, 2).await;
+        let by_rest = Listening::start(&[patroni.seed()], &[], None);
+        let by_etcd = Listening::start(&[], &[patroni.etcd.url()], None);
+        let patch = format!("{{\"synchronous_mode\": {mode}}}");
+        patroni.configure(&patch).await;
+        for listening in [&by_rest, &by_etcd] {
+            listening
+                .remarks(1, |remark| {
+                    remark.synchrony == Some(synchrony)
+                        && remark.condition.is_some()
+                        && remark.tags == ["clonefrom"]
+                })
+                .await;
+            let leads = |remark: &Remark| remark.synchrony.is_none();
+            listening.remarks(0, leads).await;
+        }
+        patroni.configure(r#"{"synchronous_mode": null}"#).await;
+        for listening in [&by_rest, &by_etcd] {
+            listening
+                .remarks(1, |remark| remark.synchrony.is_none())
+                .await;
+        }
     }
 }
 

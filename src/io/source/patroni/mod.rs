@@ -12,9 +12,11 @@ mod poll;
 pub mod rest;
 pub mod roster;
 pub mod scope;
+pub mod tags;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, mpsc, watch};
@@ -107,6 +109,7 @@ impl PatroniSource {
             scope,
             sink,
             wish,
+            started_at: time::now(),
             etcd_heard_at: None,
             etcd_trouble: None,
             rest: BTreeMap::new(),
@@ -139,6 +142,7 @@ struct Teller {
     scope: Scope,
     sink: Sink,
     wish: watch::Sender<Wish>,
+    started_at: Time,
     etcd_heard_at: Option<Time>,
     etcd_trouble: Option<String>,
     rest: BTreeMap<BaseUrl, Api>,
@@ -153,8 +157,11 @@ impl Teller {
             tokio::select! {
                 Some(heard) = inbox.recv() => self.hear(heard).await,
                 () = kick.notified() => self.wish.send_modify(|wish| wish.kicks += 1),
+                // Every poll the wall clock is read anew: it may have been put right.
                 _ = ticks.tick() => {}
+                () = until(self.scope.due()) => {}
             }
+            self.begin_scheduled().await;
             // Words first: with an old word and a new say, the new leader would be refused.
             self.tell_status().await;
         }
@@ -193,6 +200,13 @@ impl Teller {
             self.sink.say_of(at, word).await;
         }
         self.renew_wish();
+    }
+
+    /// A scheduled failover begins by the clock alone: nobody says a word then.
+    async fn begin_scheduled(&mut self) {
+        for word in self.scope.strike(time::wall_now()) {
+            self.sink.say(word).await;
+        }
     }
 
     fn hear_rest(
@@ -246,8 +260,10 @@ impl Teller {
             status.has_say |= is_up;
             status.heard_at = self.etcd_heard_at;
             let silent = || "etcd does not answer".to_owned();
+            // Whoever has just been asked may answer yet.
+            let is_silent = !is_up && now.since(self.started_at) >= silence;
             let trouble = self.etcd_trouble.clone();
-            troubles.extend(trouble.or_else(|| (!is_up).then(silent)));
+            troubles.extend(trouble.or_else(|| is_silent.then(silent)));
         }
         let wish = self.wish.borrow().clone();
         if wish.is_rest_wanted {
@@ -278,5 +294,17 @@ impl Teller {
             self.status = status.clone();
             self.sink.say_of(now, SourceWord::Status(status)).await;
         }
+    }
+}
+
+/// Waits for a time by the wall clock; for ever where there is none.
+async fn until(due: Option<SystemTime>) {
+    match due {
+        // Behind us it is the next thing to be done.
+        Some(due) => {
+            let left = due.duration_since(time::wall_now()).unwrap_or_default();
+            tokio::time::sleep(left).await;
+        }
+        None => std::future::pending().await,
     }
 }

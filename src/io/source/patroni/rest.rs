@@ -3,11 +3,17 @@
 //! Only what is used is read. Everything else may be there, be missing, or be a number here and
 //! `"unknown"` there (`lag`, `lsn`, `timeline`): lag and timelines are measured by our own probes.
 
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::base::time::read_rfc3339;
 use crate::config::default;
-use crate::io::source::patroni::roster::{Member, Tags, base_url, host_and_port};
+use crate::io::source::patroni::roster::{Member, base_url, host_and_port};
+use crate::io::source::patroni::tags::{Tags, is_true, short};
+use crate::model::source::Synchrony;
 
 /// What one member says of all of them: it has just read it from the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +24,21 @@ pub struct ClusterAnswer {
     pub leader: Option<String>,
     /// Patroni is told not to act.
     pub is_paused: bool,
+    /// For whom commits wait, by name.
+    pub synchrony: BTreeMap<String, Synchrony>,
+    /// A switchover that is to begin at a time.
+    pub scheduled: Option<Scheduled>,
+}
+
+/// A planned failover that begins at a time, without another word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheduled {
+    /// When.
+    pub at: SystemTime,
+    /// The name of who leads until then; Patroni refuses it under another one.
+    pub from: Option<String>,
+    /// The name of who is to lead; none = whoever Patroni picks.
+    pub to: Option<String>,
 }
 
 /// Why an answer is not understood, for people. It quotes nothing of the answer but names of fields.
@@ -30,6 +51,16 @@ struct Cluster {
     members: Vec<ClusterMember>,
     #[serde(default)]
     pause: Value,
+    #[serde(default)]
+    scheduled_switchover: Option<ClusterSwitchover>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ClusterSwitchover {
+    at: Value,
+    from: Option<String>,
+    to: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +75,10 @@ struct ClusterMember {
     api_url: Option<String>,
     #[serde(default)]
     tags: Option<Tags>,
+    #[serde(default)]
+    state: Value,
+    #[serde(default)]
+    pending_restart: Value,
 }
 
 /// Reads the body of `GET /cluster`.
@@ -66,8 +101,14 @@ pub fn read_answer(body: &[u8]) -> Result<ClusterAnswer, NotPatroni> {
     if leaders.next().is_some() {
         return Err(NotPatroni("two members are the leader".to_owned()));
     }
+    let listed = cluster.members.iter();
+    let synchrony = listed
+        .filter_map(|member| Some((member.name.clone(), synchrony(&member.role)?)))
+        .collect();
     Ok(ClusterAnswer {
         leader,
+        synchrony,
+        scheduled: cluster.scheduled_switchover.and_then(scheduled),
         is_paused: cluster.pause == Value::Bool(true),
         members: cluster.members.into_iter().filter_map(member).collect(),
     })
@@ -77,6 +118,22 @@ pub fn read_answer(body: &[u8]) -> Result<ClusterAnswer, NotPatroni> {
 /// not. `master` and `primary` are what single members call themselves.
 fn is_leader(role: &str) -> bool {
     matches!(role, "leader" | "standby_leader" | "master" | "primary")
+}
+
+fn synchrony(role: &str) -> Option<Synchrony> {
+    match role {
+        "sync_standby" => Some(Synchrony::Sync),
+        "quorum_standby" => Some(Synchrony::Quorum),
+        _ => None,
+    }
+}
+
+fn scheduled(listed: ClusterSwitchover) -> Option<Scheduled> {
+    Some(Scheduled {
+        at: read_rfc3339(listed.at.as_str()?)?,
+        from: listed.from,
+        to: listed.to,
+    })
 }
 
 fn member(listed: ClusterMember) -> Option<Member> {
@@ -91,6 +148,8 @@ fn member(listed: ClusterMember) -> Option<Member> {
         address,
         api: listed.api_url.as_deref().and_then(base_url),
         tags: listed.tags.unwrap_or_default(),
+        condition: listed.state.as_str().map(short),
+        needs_restart: is_true(&listed.pending_restart),
     })
 }
 
@@ -108,6 +167,7 @@ pub(super) fn not_json(error: &serde_json::Error) -> NotPatroni {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::time::Rfc3339;
 
     /// As Debian's 3.0.2 answers.
     const OLDER: &str = r#"{"members": [
@@ -124,7 +184,7 @@ mod tests {
          "replay_lag": "unknown", "replay_lsn": "unknown", "lag": 0, "lsn": "0/800000",
          "tags": {"failover_priority": 0, "clonefrom": true}},
         {"name": "pg2", "role": "leader", "state": "running", "api_url": "http://10.0.0.2:8008/patroni",
-         "host": "10.0.0.2", "port": 5432, "timeline": 3, "tags": {"nofailover": "true"}}],
+         "host": "10.0.0.2", "port": 5432, "timeline": 3, "pending_restart": true, "tags": {"nofailover": "true"}}],
         "scope": "it", "pause": true,
         "scheduled_switchover": {"at": "2026-11-21T13:52:09+00:00", "from": "pg2"}}"#;
 
@@ -143,6 +203,21 @@ mod tests {
         let newer = read_answer(NEWER.as_bytes()).unwrap();
         assert_eq!(newer.leader.as_deref(), Some("pg2"));
         assert!(newer.is_paused);
+        let pg1 = BTreeMap::from([("pg1".to_owned(), Synchrony::Sync)]);
+        assert_eq!((older.synchrony.len(), newer.synchrony), (0, pg1));
+        assert_eq!(newer.members[0].condition.as_deref(), Some("streaming"));
+        assert_eq!(newer.members[0].tags.in_words()[0], "clonefrom");
+        let needs_restart: Vec<_> = newer.members.iter().map(|m| m.needs_restart).collect();
+        assert_eq!(needs_restart, [false, true]);
+        let scheduled = newer.scheduled.unwrap();
+        assert_eq!(
+            Rfc3339(scheduled.at).to_string(),
+            "2026-11-21T13:52:09.000Z"
+        );
+        assert_eq!(
+            (scheduled.from.as_deref(), scheduled.to),
+            (Some("pg2"), None)
+        );
         let seen: Vec<_> = newer.members.iter().map(Member::to_string).collect();
         assert_eq!(seen, ["pg1 [::1]:5432", "pg2 10.0.0.2:5432"]);
         assert!(

@@ -6,14 +6,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Deserialize;
-use serde_json::Value;
-
 use crate::base::time::Time;
 use crate::config::default;
 use crate::config::source::BaseUrl;
+use crate::io::source::patroni::tags::Tags;
 use crate::model::address::Address;
-use crate::model::source::ListedEndpoint;
+use crate::model::source::{ListedEndpoint, Remark};
 
 /// One member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,53 +24,15 @@ pub struct Member {
     pub api: Option<BaseUrl>,
     /// What its operator says of it.
     pub tags: Tags,
+    /// How it is, in Patroni's word.
+    pub condition: Option<String>,
+    /// A setting waits for a restart.
+    pub needs_restart: bool,
 }
 
 impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name, self.address)
-    }
-}
-
-/// The tags that matter here. They come as their operators wrote them: `true`, `"true"`, `1`, `on`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default)]
-pub struct Tags {
-    nofailover: Value,
-    noloadbalance: Value,
-    failover_priority: Value,
-}
-
-impl Tags {
-    /// Reads may go there.
-    pub fn is_balanced(&self) -> bool {
-        !is_true(&self.noloadbalance)
-    }
-
-    /// It may become the leader. `failover_priority: 0` is the newer way to say `nofailover`, which
-    /// wins where both are given (Patroni's `tags.py`).
-    pub fn may_lead(&self) -> bool {
-        if !self.nofailover.is_null() {
-            return !is_true(&self.nofailover);
-        }
-        let priority = match &self.failover_priority {
-            Value::Number(number) => number.as_f64(),
-            Value::String(text) => text.trim().parse().ok(),
-            _ => None,
-        };
-        priority.is_none_or(|priority| priority > 0.0)
-    }
-}
-
-/// Patroni's `parse_bool`.
-fn is_true(value: &Value) -> bool {
-    match value {
-        Value::Bool(is_true) => *is_true,
-        Value::Number(number) => number.as_f64() == Some(1.0),
-        Value::String(text) => {
-            matches!(&*text.to_ascii_lowercase(), "on" | "true" | "yes" | "1")
-        }
-        _ => false,
     }
 }
 
@@ -175,6 +135,12 @@ impl Roster {
                 name: member.name.clone(),
                 is_balanced: member.tags.is_balanced(),
                 may_lead: member.tags.may_lead(),
+                remark: Remark {
+                    condition: member.condition.clone(),
+                    synchrony: None,
+                    needs_restart: member.needs_restart,
+                    tags: member.tags.in_words(),
+                },
             })
             .collect()
     }
@@ -208,6 +174,8 @@ mod tests {
             address: address.parse().unwrap(),
             api: base_url(&format!("http://{name}:8008/patroni")),
             tags: Tags::default(),
+            condition: None,
+            needs_restart: false,
         }
     }
 
@@ -241,43 +209,6 @@ mod tests {
             roster.join(member(&number.to_string(), &format!("n{number}:1")));
         }
         assert_eq!(roster.endpoints().len(), default::ENDPOINTS_MAX);
-    }
-
-    #[test]
-    fn tags_are_read_as_patroni_reads_them() {
-        for (tags, is_balanced, may_lead) in [
-            ("{}", true, true),
-            (
-                r#"{"noloadbalance": true, "nofailover": true}"#,
-                false,
-                false,
-            ),
-            (
-                r#"{"noloadbalance": "Yes", "nofailover": "on"}"#,
-                false,
-                false,
-            ),
-            (r#"{"noloadbalance": 1, "nofailover": 0}"#, false, true),
-            (
-                r#"{"noloadbalance": "no", "failover_priority": "0"}"#,
-                true,
-                false,
-            ),
-            (
-                r#"{"nofailover": false, "failover_priority": 0}"#,
-                true,
-                true,
-            ),
-            (r#"{"failover_priority": -1}"#, true, false),
-            (r#"{"failover_priority": 2, "clonefrom": [1]}"#, true, true),
-        ] {
-            let read: Tags = serde_json::from_str(tags).unwrap();
-            assert_eq!(
-                (read.is_balanced(), read.may_lead()),
-                (is_balanced, may_lead),
-                "{tags}"
-            );
-        }
     }
 
     #[test]

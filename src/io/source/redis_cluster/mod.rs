@@ -16,7 +16,7 @@ use crate::config::{self, default};
 use crate::io::source::redis_link::{Access, Link};
 use crate::io::source::{Means, Sink, Source};
 use crate::model::address::Address;
-use crate::model::source::{ListedEndpoint, SourceStatus, SourceWord};
+use crate::model::source::{ListedEndpoint, Remark, SourceStatus, SourceWord};
 
 /// The nodes of one Redis Cluster.
 #[derive(Debug)]
@@ -164,6 +164,7 @@ fn listed(nodes: &BTreeSet<Address>) -> Vec<ListedEndpoint> {
         name: address.to_string(),
         is_balanced: true,
         may_lead: true,
+        remark: Remark::default(),
     };
     nodes.iter().map(listed).collect()
 }

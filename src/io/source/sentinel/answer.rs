@@ -6,7 +6,7 @@ use crate::base::time::Time;
 use crate::io::resp::Reply;
 use crate::io::source::redis_link::refusal;
 use crate::model::address::Address;
-use crate::model::source::ListedEndpoint;
+use crate::model::source::{ListedEndpoint, Remark};
 use crate::policy::quorum::Statement;
 
 /// The questions whose answers [`statement`] reads. The address is asked for besides the rest because
@@ -88,6 +88,7 @@ fn listed(reply: &Reply) -> Option<ListedEndpoint> {
         // `replica-announced no`: not to be shown to clients.
         is_balanced: fields.get("replica-announced") != Some(&"0"),
         may_lead: fields.get("slave-priority") != Some(&"0"),
+        remark: Remark::default(),
     })
 }
 

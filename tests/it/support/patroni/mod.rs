@@ -116,6 +116,17 @@ impl PatroniCluster {
         assert!(answer.contains("Successfully"), "{answer}");
     }
 
+    /// Asks for a switchover from `from` to `to` at a time: RFC 3339.
+    pub(crate) async fn schedule(&self, from: usize, to: usize, at: &str) {
+        let [old, new] = [from, to].map(|at| &self.members[at]);
+        let body = serde_json::json!({
+            "leader": old.name, "candidate": new.name, "scheduled_at": at,
+        });
+        let answer = old.rest("POST", "/switchover", &body.to_string()).await;
+        let answer = answer.expect("an answer to the switchover");
+        assert!(answer.contains("scheduled"), "{answer}");
+    }
+
     /// Changes the configuration in etcd: `PATCH /config`.
     pub(crate) async fn configure(&self, patch: &str) {
         let answer = self.members[0].rest("PATCH", "/config", patch).await;
@@ -204,6 +215,7 @@ impl PatroniMember {
                 },
             },
             "watchdog": { "mode": "off" },
+            "tags": { "clonefrom": true },
         })
         .to_string()
     }

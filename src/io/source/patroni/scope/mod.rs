@@ -4,15 +4,19 @@
 //! While etcd is followed its keys are the truth, and the leader key can be *gone*. The REST API
 //! alone can only name a leader: where it names none, it may merely not have heard.
 
-use serde::Deserialize;
-use serde_json::Value;
+mod keys;
+mod planned;
+
+use std::collections::BTreeMap;
 
 use crate::base::time::Time;
 use crate::config::default;
 use crate::io::source::patroni::etcd::{Change, Entry, Listing};
-use crate::io::source::patroni::rest::ClusterAnswer;
-use crate::io::source::patroni::roster::{Member, Roster, Tags, address_of, base_url};
-use crate::model::source::{FailoverStep, LeaderWord, ListedEndpoint, SourceWord};
+use crate::io::source::patroni::rest::{ClusterAnswer, Scheduled};
+use crate::io::source::patroni::roster::{Member, Roster};
+use crate::io::source::patroni::scope::keys::{Settings, member, member_name, standbys, synchrony};
+use crate::io::source::patroni::scope::planned::Running;
+use crate::model::source::{LeaderWord, ListedEndpoint, SourceWord, Synchrony};
 
 /// Everything known of one scope.
 #[derive(Debug)]
@@ -30,9 +34,15 @@ pub struct Scope {
     leader: Option<String>,
     /// When the leader key or the pause last changed.
     term: u64,
-    is_paused: bool,
-    /// A failover that has been asked for and not ended, and who led when it was.
-    failover: Option<Option<String>>,
+    settings: Settings,
+    /// For whom commits wait, by name.
+    synchrony: BTreeMap<String, Synchrony>,
+    /// A failover that has been asked for and not ended.
+    failover: Option<Running>,
+    /// One that is to begin at a time.
+    scheduled: Option<Scheduled>,
+    /// One whose time has come: it may be listed for a while longer.
+    struck: Option<Scheduled>,
     /// The revision of the newest `/failover` that was looked at.
     failover_revision: u64,
     /// When the newest answer of the REST API was asked for.
@@ -48,30 +58,6 @@ struct Said {
     at: Time,
 }
 
-/// The value of a member key.
-#[derive(Deserialize)]
-struct MemberKey {
-    conn_url: Option<String>,
-    api_url: Option<String>,
-    #[serde(default)]
-    tags: Option<Tags>,
-}
-
-/// The value of the key of a planned failover.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct FailoverKey {
-    leader: Option<String>,
-    member: Option<String>,
-    scheduled_at: Value,
-}
-
-#[derive(Deserialize)]
-struct ConfigKey {
-    #[serde(default)]
-    pause: Value,
-}
-
 impl Scope {
     /// Nothing is known yet of `<namespace><scope>/`.
     pub fn new(namespace: &str, scope: &str) -> Scope {
@@ -84,8 +70,11 @@ impl Scope {
             is_followed: false,
             leader: None,
             term: 0,
-            is_paused: false,
+            settings: Settings::default(),
+            synchrony: BTreeMap::new(),
             failover: None,
+            scheduled: None,
+            struck: None,
             failover_revision: 0,
             asked_at: Time::ZERO,
             said: Said::default(),
@@ -137,7 +126,8 @@ impl Scope {
 
         let leader = key("leader");
         let config = key("config");
-        let is_paused = config.is_some_and(|config| is_paused(&config.value));
+        let settings = config.map_or_else(Settings::default, |it| Settings::read(&it.value));
+        let is_paused = settings.is_paused;
         let said = self.said.leader.as_ref();
         let is_still_gone = leader.is_none()
             && said.is_some_and(|said| said.leader.is_none() && said.is_paused == is_paused);
@@ -148,7 +138,9 @@ impl Scope {
             let revision = leader_revision.max(config.map_or(0, |config| config.revision));
             self.term = self.term.max(self.term_offset + revision);
         }
-        self.is_paused = is_paused;
+        self.settings = settings;
+        let named = key("sync").map_or_else(Vec::new, |entry| standbys(&entry.value));
+        self.synchrony = synchrony(&named, settings);
         self.leader = leader.map(|leader| leader.value.clone());
 
         self.roster.replace(members, now);
@@ -187,8 +179,9 @@ impl Scope {
                 self.term = self.term_offset + entry.revision;
                 self.say_leader(words);
             }
-            "config" => self.pause(is_paused(&entry.value), entry.revision, words),
+            "config" => self.set(Settings::read(&entry.value), entry.revision, words),
             "failover" => self.fail_over(entry, words),
+            "sync" => self.synchronize(&standbys(&entry.value), words),
             _ => {
                 if let Some(member) = member(key, entry) {
                     self.roster.join(member);
@@ -206,8 +199,9 @@ impl Scope {
                 self.term = self.term_offset + revision;
                 self.say_leader(words);
             }
-            Some("config") => self.pause(false, revision, words),
+            Some("config") => self.set(Settings::default(), revision, words),
             Some("failover") => self.end_failover(words),
+            Some("sync") => self.synchronize(&[], words),
             Some(key) => {
                 if let Some(name) = member_name(key) {
                     self.roster.leave(name, now);
@@ -217,54 +211,19 @@ impl Scope {
         }
     }
 
-    fn pause(&mut self, is_paused: bool, revision: u64, words: &mut Vec<SourceWord>) {
-        if self.is_paused != is_paused {
-            self.is_paused = is_paused;
+    fn set(&mut self, settings: Settings, revision: u64, words: &mut Vec<SourceWord>) {
+        let before = std::mem::replace(&mut self.settings, settings);
+        if before.is_paused != settings.is_paused {
             self.term = self.term_offset + revision;
             self.say_leader(words);
         }
+        let named: Vec<String> = self.synchrony.keys().cloned().collect();
+        self.synchronize(&named, words);
     }
 
-    /// A planned failover begins with this key: `{"leader": "pg1", "member": "pg2"}`. When it is over,
-    /// or came to nothing, `{}` is written. One that is `scheduled_at` a time begins when that comes,
-    /// without a word; the old primary is then stopped in order all the same.
-    fn fail_over(&mut self, entry: &Entry, words: &mut Vec<SourceWord>) {
-        if entry.revision <= self.failover_revision {
-            return;
-        }
-        self.failover_revision = entry.revision;
-        let key: FailoverKey = serde_json::from_str(&entry.value).unwrap_or_default();
-        let is_empty = key.leader.is_none() && key.member.is_none();
-        if is_empty || !key.scheduled_at.is_null() {
-            self.end_failover(words);
-            return;
-        }
-        let is_refused = key.leader.is_some() && key.leader != self.leader
-            || key.member.is_some() && key.member == self.leader;
-        if is_refused {
-            return; // Patroni says no to these as well
-        }
-        self.failover = Some(self.leader.clone());
-        let candidate = key
-            .member
-            .and_then(|name| self.roster.address(&name).cloned());
-        words.push(SourceWord::Failover(FailoverStep::Begun {
-            candidate,
-            is_planned: self.leader.is_some(),
-        }));
-    }
-
-    /// Nothing is asked for any more. With another leader than before it has come about: the new one
-    /// only has to verify itself.
-    fn end_failover(&mut self, words: &mut Vec<SourceWord>) {
-        let Some(led_before) = self.failover.take() else {
-            return;
-        };
-        if self.leader.is_none() || self.leader == led_before {
-            words.push(SourceWord::Failover(FailoverStep::Ended {
-                why: "Patroni has dropped it".to_owned(),
-            }));
-        }
+    fn synchronize(&mut self, standbys: &[String], words: &mut Vec<SourceWord>) {
+        self.synchrony = synchrony(standbys, self.settings);
+        self.say_endpoints(words);
     }
 
     /// Takes what a member's REST API says of all, asked at `asked_at`. While etcd is followed, or when
@@ -275,7 +234,8 @@ impl Scope {
         }
         self.asked_at = asked_at;
         self.roster.replace(answer.members.clone(), asked_at);
-        self.is_paused = answer.is_paused;
+        self.settings.is_paused = answer.is_paused;
+        self.synchrony.clone_from(&answer.synchrony);
         if answer.leader.is_some() {
             self.leader.clone_from(&answer.leader);
         }
@@ -285,6 +245,7 @@ impl Scope {
         if self.leader.is_some() {
             self.say_leader(&mut words);
         }
+        self.hear_schedule(answer.scheduled.as_ref(), &mut words);
         words
     }
 
@@ -309,7 +270,10 @@ impl Scope {
     }
 
     fn say_endpoints(&mut self, words: &mut Vec<SourceWord>) {
-        let endpoints = self.roster.endpoints();
+        let mut endpoints = self.roster.endpoints();
+        for endpoint in &mut endpoints {
+            endpoint.remark.synchrony = self.synchrony.get(&endpoint.name).copied();
+        }
         // An upstream without endpoints is nobody's wish.
         if !endpoints.is_empty() && self.said.endpoints != endpoints {
             self.said.endpoints.clone_from(&endpoints);
@@ -330,7 +294,7 @@ impl Scope {
         let word = LeaderWord {
             leader,
             term: self.term,
-            is_paused: self.is_paused,
+            is_paused: self.settings.is_paused,
         };
         if self.said.leader.as_ref() != Some(&word) {
             self.said.leader = Some(word.clone());
@@ -339,27 +303,7 @@ impl Scope {
     }
 }
 
-/// `members/NAME`; with Citus there are deeper keys, of other groups.
-fn member_name(key: &str) -> Option<&str> {
-    let name = key.strip_prefix("members/")?;
-    (!name.is_empty() && !name.contains('/')).then_some(name)
-}
-
-fn member(key: &str, entry: &Entry) -> Option<Member> {
-    let name = member_name(key)?;
-    let value: MemberKey = serde_json::from_str(&entry.value).ok()?;
-    Some(Member {
-        name: name.to_owned(),
-        address: address_of(&value.conn_url?)?,
-        api: value.api_url.as_deref().and_then(base_url),
-        tags: value.tags.unwrap_or_default(),
-    })
-}
-
-fn is_paused(config: &str) -> bool {
-    let config: Option<ConfigKey> = serde_json::from_str(config).ok();
-    config.is_some_and(|config| config.pause == Value::Bool(true))
-}
-
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_planned;

@@ -4,10 +4,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::default;
+use crate::io::source::patroni::tags::Tags;
+use crate::model::source::FailoverStep;
 
 const PREFIX: &str = "/service/it/";
 
-fn entry(key: &str, value: &str, revision: u64) -> Entry {
+pub(super) fn entry(key: &str, value: &str, revision: u64) -> Entry {
     Entry {
         key: format!("{PREFIX}{key}"),
         value: value.to_owned(),
@@ -15,23 +17,23 @@ fn entry(key: &str, value: &str, revision: u64) -> Entry {
     }
 }
 
-fn put(key: &str, value: &str, revision: u64) -> Change {
+pub(super) fn put(key: &str, value: &str, revision: u64) -> Change {
     Change::Put(entry(key, value, revision))
 }
 
-fn delete(key: &str, revision: u64) -> Change {
+pub(super) fn delete(key: &str, revision: u64) -> Change {
     Change::Delete {
         key: format!("{PREFIX}{key}"),
         revision,
     }
 }
 
-fn member_value(number: u32) -> String {
+pub(super) fn member_value(number: u32) -> String {
     format!(r#"{{"conn_url":"postgres://pg{number}:5432/postgres","state":"running"}}"#)
 }
 
 /// Two members, `pg1` leads since revision 4.
-fn listing(revision: u64) -> Listing {
+pub(super) fn listing(revision: u64) -> Listing {
     Listing {
         store: 1,
         revision,
@@ -51,16 +53,16 @@ fn without(mut listing: Listing, key: &str) -> Listing {
     listing
 }
 
-fn with(mut listing: Listing, entry: Entry) -> Listing {
+pub(super) fn with(mut listing: Listing, entry: Entry) -> Listing {
     listing.entries.push(entry);
     listing
 }
 
-fn leader(number: Option<u32>, term: u64) -> SourceWord {
+pub(super) fn leader(number: Option<u32>, term: u64) -> SourceWord {
     paused(number, term, false)
 }
 
-fn paused(number: Option<u32>, term: u64, is_paused: bool) -> SourceWord {
+pub(super) fn paused(number: Option<u32>, term: u64, is_paused: bool) -> SourceWord {
     SourceWord::Leader(LeaderWord {
         leader: number.map(|number| format!("pg{number}:5432").parse().unwrap()),
         term,
@@ -68,21 +70,21 @@ fn paused(number: Option<u32>, term: u64, is_paused: bool) -> SourceWord {
     })
 }
 
-fn begun(candidate: Option<u32>) -> SourceWord {
+pub(super) fn begun(candidate: Option<u32>) -> SourceWord {
     SourceWord::Failover(FailoverStep::Begun {
         candidate: candidate.map(|number| format!("pg{number}:5432").parse().unwrap()),
         is_planned: true,
     })
 }
 
-fn ended() -> SourceWord {
+pub(super) fn ended() -> SourceWord {
     SourceWord::Failover(FailoverStep::Ended {
         why: "Patroni has dropped it".to_owned(),
     })
 }
 
 /// A scope that has heard [`listing`] at revision 9.
-fn followed() -> Scope {
+pub(super) fn followed() -> Scope {
     let mut scope = Scope::new("/service/", "it");
     let words = scope.list(&listing(9), Time::ZERO).unwrap();
     assert_eq!(words.len(), 2);
@@ -131,15 +133,11 @@ fn planned_failovers_become_words_in_their_order() {
             vec![begun(None)],
         ),
         (
-            "ones that Patroni refuses, or that are for later",
+            "ones that Patroni refuses, or whose time nobody can read",
             vec![
                 put("failover", r#"{"leader":"pg2","member":"pg1"}"#, 10),
                 put("failover", r#"{"member":"pg1"}"#, 11),
-                put(
-                    "failover",
-                    r#"{"leader":"pg1","scheduled_at":"2027-01-01T00:00:00Z"}"#,
-                    12,
-                ),
+                put("failover", r#"{"leader":"pg1","scheduled_at":"soon"}"#, 12),
                 put("failover", "{}", 13),
                 put("failover", "nonsense", 14),
             ],
@@ -282,9 +280,13 @@ fn the_rest_api_names_a_leader_and_never_none() {
             address: "pg3:5432".parse().unwrap(),
             api: None,
             tags: Tags::default(),
+            condition: None,
+            needs_restart: false,
         }],
         leader: names.map(|number| format!("pg{number}")),
         is_paused,
+        synchrony: BTreeMap::new(),
+        scheduled: None,
     };
     let at = Time::from_millis;
     let mut scope = Scope::new("/service/", "it");
@@ -372,7 +374,7 @@ proptest! {
         let named = truth.get("/service/it/leader").map(|entry| format!("{}:5432", entry.value));
         let last = words.last().unwrap();
         prop_assert_eq!(last.leader.as_ref().map(ToString::to_string), named);
-        let is_paused = truth.get("/service/it/config").is_some_and(|entry| is_paused(&entry.value));
+        let is_paused = truth.get("/service/it/config").is_some_and(|entry| Settings::read(&entry.value).is_paused);
         prop_assert_eq!(last.is_paused, is_paused);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::io::source::sentinel::notice;
 use crate::model::source::FailoverStep::{Begun, Ended};
+use crate::model::source::Remark;
 
 const POLL: Duration = Duration::from_secs(1);
 
@@ -33,6 +34,7 @@ fn statement(identity: &str, leader: &str, epoch: u64, now: Time) -> Statement {
                 name: name.to_owned(),
                 is_balanced: true,
                 may_lead: true,
+                remark: Remark::default(),
             })
             .collect(),
     }
