@@ -32,3 +32,4 @@ mod sentinel;
 mod sentinel_failover;
 mod support;
 mod tls;
+mod tls_cancel;

@@ -174,6 +174,63 @@ async fn two_copies_of_one_postgres_are_a_split_brain_until_one_gives_way() {
 }
 
 #[tokio::test]
+async fn readers_go_where_the_listener_says_while_there_is_no_replica() {
+    let primary = RedisServer::start().await;
+    let mut replica = RedisServer::start().await;
+    replica.replica_of(&primary).await;
+    let endpoints = [primary.endpoint(), replica.endpoint()];
+    let mut text = session_upstream("redis", &endpoints, "60s", 100);
+    for (name, settings) in [
+        ("prefer", "role = \"prefer_replica\""),
+        ("or-primary", "role = \"replica\"\non_empty = \"primary\""),
+        (
+            "or-hold",
+            "role = \"replica\"\non_empty = \"hold\"\nhold = \"60s\"",
+        ),
+        ("or-reject", "role = \"replica\"\non_empty = \"reject\""),
+    ] {
+        text += &format!(
+            "[listeners.{name}]\nbind = [\"127.0.0.1:0\"]\nkind = \"redis\"\nupstream = \"db\"\n{settings}\n"
+        );
+    }
+    let proxy = Proxy::start(&text).await;
+    let all = ["prefer", "or-primary", "or-hold", "or-reject"].map(|name| proxy.address(name));
+    let [prefer, or_primary, or_hold, or_reject] = all;
+    // The length of the answer to ROLE.
+    let (from_primary, from_replica) = (Some("*3".to_owned()), Some("*5".to_owned()));
+    proxy.led_by("db", Some(&primary.endpoint())).await;
+    for at in all {
+        for _ in 0..4 {
+            assert_eq!(ask(at, "ROLE").await, from_replica);
+        }
+    }
+
+    replica.kill();
+    flagged(&proxy, &replica.endpoint(), Flag::ProbeFailed).await;
+    for at in [prefer, or_primary] {
+        assert_eq!(ask(at, "ROLE").await, from_primary);
+    }
+    let line = ask(or_reject, "ROLE").await.expect("an answer");
+    assert!(
+        line.starts_with("-MASTERDOWN no replica for \"db\""),
+        "{line}"
+    );
+    let waiting = async {
+        eventually("the reader to be held", LONG, async || {
+            (proxy.held("db") == 1).then_some(())
+        })
+        .await;
+        replica.restart().await;
+        replica.replica_of(&primary).await;
+    };
+    let (answered, ()) = tokio::join!(ask(or_hold, "ROLE"), waiting);
+    assert_eq!(answered, from_replica);
+    for at in [prefer, or_primary, or_reject] {
+        assert_eq!(ask(at, "ROLE").await, from_replica);
+    }
+}
+
+#[tokio::test]
 async fn a_standby_of_another_system_is_foreign() {
     let primary = PostgresServer::primary().await;
     let mut stranger = PostgresServer::primary().await;

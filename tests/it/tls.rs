@@ -21,7 +21,7 @@ const SSL_REQUEST: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x2f";
 const IS_ENCRYPTED: &str = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
 
 /// A listener and an upstream of this kind, each with its `tls = …` or nothing.
-fn text(kind: &str, endpoint: &str, listener: &str, upstream: &str) -> String {
+pub(crate) fn text(kind: &str, endpoint: &str, listener: &str, upstream: &str) -> String {
     let probe = match kind {
         "postgres" => "postgres = { user = \"postgres\", database = \"postgres\" }",
         _ => "redis = {}",
@@ -184,7 +184,7 @@ async fn bytes_in_clear_behind_a_request_for_tls_are_an_attack() {
 }
 
 /// A TLS client that begins without asking.
-async fn direct(
+pub(crate) async fn direct(
     at: SocketAddr,
     authority: &Authority,
     names: &[&str],
@@ -267,6 +267,11 @@ async fn an_endpoint_that_cannot_be_verified_says_why_and_gets_nobody() {
     server.speak_tls(&authority.pair(&["pg.elsewhere"])).await;
     why(&proxy, "check `server_name`").await;
     assert_eq!(proxy.primary("db"), None);
+    // A client is told the same.
+    proxy.reload(&over.replace("20s", "300ms")).await;
+    let refused = psql(proxy.address("write"), "sslmode=disable", "SELECT 1").await;
+    assert_refused(&refused, "no primary for \"db\"");
+    assert_refused(&refused, "its certificate is not for \"pg.internal\"");
     // Other settings, and it is asked under them.
     let corrected = over.replace("pg.internal", "pg.elsewhere");
     proxy.reload(&corrected).await;

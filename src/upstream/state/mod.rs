@@ -175,6 +175,11 @@ impl UpstreamState {
                 is_healthy,
                 detail,
             });
+        } else if verdict.result.is_err()
+            && entry.down_why.as_deref().is_some_and(|it| it != detail)
+        {
+            // Still down, for another reason: people look at the newest one.
+            entry.down_why = Some(Arc::from(detail));
         }
         if let Ok(evidence) = verdict.result {
             if let Some(topology) = &mut self.topology {

@@ -189,6 +189,31 @@ async fn who_is_primary_can_be_told_and_what_is_not_true_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_breaks_a_split_brain_and_held_clients_go_on() {
+    let mut one = PostgresServer::primary().await;
+    one.sql("CREATE TABLE written (id int)").await;
+    let two = one.twin().await;
+    let state = tempfile::tempdir().unwrap();
+    let daemon = daemon(&[one.endpoint(), two.endpoint()], state.path()).await;
+    daemon
+        .says("the split brain", "/state", "split_brain")
+        .await;
+    let writers = Writers::start(daemon.listener("write"));
+    daemon.holds().await;
+    assert_eq!(writers.acknowledged(), 0);
+    let (code, text) = daemon.order(&format!("primary db {}", two.endpoint()));
+    assert_eq!(code, 0, "{text}");
+    daemon.led_by(&two).await;
+    writers.more(10).await;
+    let (acknowledged, failed) = writers.end().await;
+    assert_eq!(failed, Vec::<String>::new());
+    // All of them where the operator said, although the other one still believes that it is one.
+    assert_eq!((rows(&two).await, rows(&one).await), (acknowledged, 0));
+    let events = daemon.order("events db").1;
+    assert!(events.contains("an operator orders: primary"), "{events}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_fails_nobody_and_a_forgotten_one_ends_by_itself() {
     let primary = PostgresServer::primary().await;
     primary.sql("CREATE TABLE written (id int)").await;
