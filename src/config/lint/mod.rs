@@ -16,7 +16,7 @@ use crate::config::upstream::Upstream;
 use crate::config::{Config, default, resolve};
 
 /// Every warning's code, with what it means.
-pub const LINTS: [(&str, &str); 22] = [
+pub const LINTS: [(&str, &str); 23] = [
     ("admin-on-network", "the API can be read from the network"),
     (
         "all-weights-zero",
@@ -38,6 +38,10 @@ pub const LINTS: [(&str, &str); 22] = [
     (
         "limit-above-process",
         "a listener's limit is above that of the process",
+    ),
+    (
+        "limit-not-seen",
+        "a limit for users, databases or logins where TLS passes through",
     ),
     (
         "log-not-enabled",
@@ -107,6 +111,11 @@ pub(super) fn lint(written: &Written, config: &Config, findings: &mut Findings<'
     for upstream in config.upstreams.values() {
         if let Some(named) = written.upstream(&upstream.name) {
             roles::lint_lag(named, upstream, config, findings);
+        }
+    }
+    for listener in config.listeners.values() {
+        if let Some(named) = written.listener(&listener.name) {
+            roles::lint_passed_through(named, listener, config, findings);
         }
     }
     lint_use(written, config, findings);

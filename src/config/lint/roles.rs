@@ -3,11 +3,11 @@
 use toml::Spanned;
 
 use crate::config::file::source::SourceTable;
-use crate::config::file::table::{Field, UpstreamTable};
+use crate::config::file::table::{Field, ListenerTable, UpstreamTable};
 use crate::config::file::tls::UpstreamTlsTable;
 use crate::config::file::unit::{Period, format_duration};
 use crate::config::file::{Named, Written};
-use crate::config::listener::Protocol;
+use crate::config::listener::{Listener, Protocol};
 use crate::config::problem::Findings;
 use crate::config::upstream::Upstream;
 use crate::config::{Config, default, resolve};
@@ -118,6 +118,50 @@ pub(super) fn lint_lag(
                 format!("no listener sends to replicas of `{}`", upstream.name),
             )
             .help("add a listener with role = \"replica\", or leave the lag out");
+    }
+}
+
+/// Limits that need the startup packet, where it may be encrypted by somebody else.
+pub(super) fn lint_passed_through(
+    named: &Named<ListenerTable>,
+    listener: &Listener,
+    config: &Config,
+    findings: &mut Findings<'_>,
+) {
+    let Protocol::Postgres(session) = &listener.protocol else {
+        return;
+    };
+    let upstream = config.upstreams.get(&session.upstream);
+    if session.tls.is_some() || upstream.is_none_or(|upstream| upstream.tls.is_some()) {
+        return;
+    }
+    let table = &named.read.table;
+    let limits = [
+        (
+            "max_connections_per_user",
+            table.max_connections_per_user.as_ref().map(Spanned::span),
+        ),
+        (
+            "max_connections_per_database",
+            table
+                .max_connections_per_database
+                .as_ref()
+                .map(Spanned::span),
+        ),
+        (
+            "login_timeout",
+            table.login_timeout.as_ref().map(Spanned::span),
+        ),
+    ];
+    for (key, place) in limits {
+        let Some(place) = place else { continue };
+        findings
+            .warning(
+                "limit-not-seen",
+                resolve::key_span(findings.text, &place),
+                format!("`{key}` is not applied to clients whose TLS passes through"),
+            )
+            .help("end TLS here with tls = { certificates = […] }, or limit them in the database");
     }
 }
 

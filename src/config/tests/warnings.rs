@@ -92,6 +92,10 @@ const WARNINGS: &[(&[&str], &str)] = &[
         &["tls-not-verified"],
         "@sen\nsource.redis_cluster = { seeds = [\"a:1\"], tls = { verify = ¡false } }\n",
     ),
+    (
+        &["limit-not-seen", "limit-not-seen", "limit-not-seen"],
+        "@pg\n¡max_connections_per_user = 5\n¡max_connections_per_database = 5\n¡login_timeout = \"5s\"\n@db\n",
+    ),
     (&["lag-not-used"], "@pg\n@db\n¡max_lag = \"1MiB\"\n"),
     (
         &["unused-certificate"],
