@@ -20,17 +20,17 @@ pub(super) fn lint_upstream(table: &UpstreamTable, findings: &mut Findings<'_>) 
         return;
     };
     lint_sentinels(source, findings);
-    if let Some(patroni) = source.patroni.as_ref().map(Spanned::get_ref) {
-        lint_tls(&patroni.tls, findings);
-        lint_poll(&patroni.poll, findings);
-    }
-    if let Some(sentinel) = source.sentinel.as_ref().map(Spanned::get_ref) {
-        lint_tls(&sentinel.tls, findings);
-        lint_poll(&sentinel.poll, findings);
-    }
-    if let Some(redis) = source.redis_cluster.as_ref().map(Spanned::get_ref) {
-        lint_tls(&redis.tls, findings);
-        lint_poll(&redis.poll, findings);
+    let patroni = source.patroni.as_ref().map(Spanned::get_ref);
+    let sentinel = source.sentinel.as_ref().map(Spanned::get_ref);
+    let redis = source.redis_cluster.as_ref().map(Spanned::get_ref);
+    let ways = [
+        patroni.map(|it| (&it.tls, &it.poll)),
+        sentinel.map(|it| (&it.tls, &it.poll)),
+        redis.map(|it| (&it.tls, &it.poll)),
+    ];
+    for (tls, poll) in ways.into_iter().flatten() {
+        lint_tls(tls, findings);
+        lint_poll(poll, findings);
     }
 }
 

@@ -13,10 +13,12 @@ use crate::config::default;
 use crate::config::file::Named;
 use crate::config::file::source::{PatroniTable, RedisClusterTable, SentinelTable};
 use crate::config::file::table::{Field, Kind, SecretTable, UpstreamTable};
+use crate::config::file::tls::UpstreamTlsTable;
 use crate::config::file::unit::Period;
 use crate::config::problem::Findings;
 use crate::config::secret::SecretReader;
 use crate::config::source::{Login, Patroni, RedisCluster, Sentinel, Source};
+use crate::config::tls::UpstreamTls;
 
 const PATRONI: &str = "source.patroni";
 const SENTINEL: &str = "source.sentinel";
@@ -153,14 +155,15 @@ fn patroni(
             .error("wrong-value", field.span(), "a scope has no `/`")
             .help("what stands before the last `/` is the `namespace`");
     }
-    let members = owner.filled(
+    let help = "write members = [\"http://pg1:8008\"]: Patroni's REST addresses, one is enough";
+    let members = asked(
+        owner,
         &table.members,
-        "members",
-        "nobody would be asked",
-        "write members = [\"http://pg1:8008\"]: Patroni's REST addresses, one is enough",
+        ("members", 8008),
+        help,
+        urls,
         findings,
     );
-    let members = urls(members, "members", 8008, findings);
     let etcd_texts = table.etcd.as_ref().map_or(&[][..], |it| it.get_ref());
     if let Some(list) = &table.etcd
         && etcd_texts.is_empty()
@@ -171,7 +174,7 @@ fn patroni(
             .help("write etcd = [\"http://etcd1:2379\"], or leave it out for the REST API alone");
     }
     let etcd = urls(etcd_texts, "etcd", 2379, findings);
-    let etcd_login = etcd_login(table, secrets, findings);
+    check_etcd_login(table, findings);
     let has_tls = members.iter().chain(&etcd).any(|url| url.is_tls);
     if !has_tls {
         refuse(
@@ -181,23 +184,26 @@ fn patroni(
             findings,
         );
     }
-    let tls = tls::upstream(owner, &table.tls, secrets, findings);
+    let way = Way {
+        keys: ("etcd_user", "etcd_password"),
+        user: &table.etcd_user,
+        password: &table.etcd_password,
+        tls: &table.tls,
+        poll: &table.poll,
+    };
+    let way = way.resolve(owner, secrets, findings);
     Patroni {
         scope,
         namespace: namespace(&table.namespace, findings),
         members,
         etcd,
-        etcd_login,
-        tls: tls.unwrap_or_default(),
-        poll: poll(&table.poll, findings),
+        etcd_login: way.login,
+        tls: way.tls.unwrap_or_default(),
+        poll: way.poll,
     }
 }
 
-fn etcd_login(
-    table: &PatroniTable,
-    secrets: &SecretReader,
-    findings: &mut Findings<'_>,
-) -> Option<Login> {
+fn check_etcd_login(table: &PatroniTable, findings: &mut Findings<'_>) {
     if table.etcd.is_none() {
         let help = "it is for `etcd`: write etcd = [\"http://etcd1:2379\"], or leave it out";
         let message = |key: &str| format!("`{key}` does nothing without `etcd`");
@@ -218,14 +224,53 @@ fn etcd_login(
             )
             .help("add etcd_user = \"fairlead\"");
     }
-    let keys = ("etcd_user", "etcd_password");
-    login(
-        keys,
-        &table.etcd_user,
-        &table.etcd_password,
-        secrets,
-        findings,
-    )
+}
+
+/// [`addresses`] or [`urls`].
+type Reads<T> = fn(&[Spanned<String>], &str, u16, &mut Findings<'_>) -> Vec<T>;
+
+/// Whom a source asks: a list that must be there, of addresses or of URLs.
+fn asked<T>(
+    owner: &Owner<'_>,
+    field: &Field<Vec<Spanned<String>>>,
+    (key, port): (&str, u16),
+    help: &str,
+    read: Reads<T>,
+    findings: &mut Findings<'_>,
+) -> Vec<T> {
+    let texts = owner.filled(field, key, "nobody would be asked", help, findings);
+    read(texts, key, port, findings)
+}
+
+/// How whoever is asked is spoken to, as it is written: every source has this.
+struct Way<'t> {
+    keys: (&'static str, &'static str),
+    user: &'t Field<String>,
+    password: &'t Field<SecretTable>,
+    tls: &'t Field<UpstreamTlsTable>,
+    poll: &'t Field<Period>,
+}
+
+/// The same, understood.
+struct Understood {
+    login: Option<Login>,
+    tls: Option<UpstreamTls>,
+    poll: Duration,
+}
+
+impl Way<'_> {
+    fn resolve(
+        &self,
+        owner: &Owner<'_>,
+        secrets: &SecretReader,
+        findings: &mut Findings<'_>,
+    ) -> Understood {
+        Understood {
+            login: login(self.keys, self.user, self.password, secrets, findings),
+            tls: tls::upstream(owner, self.tls, secrets, findings),
+            poll: poll(self.poll, findings),
+        }
+    }
 }
 
 /// A login of a user with a password, or of the password alone.
@@ -292,13 +337,9 @@ fn sentinel(
     secrets: &SecretReader,
     findings: &mut Findings<'_>,
 ) -> Sentinel {
-    let sentinels = owner.filled(
-        &table.sentinels,
-        "sentinels",
-        "nobody would be asked",
-        "write sentinels = [\"10.0.0.1:26379\", …]: all of them",
-        findings,
-    );
+    let help = "write sentinels = [\"10.0.0.1:26379\", …]: all of them";
+    let list = ("sentinels", 26379);
+    let sentinels = asked(owner, &table.sentinels, list, help, addresses, findings);
     let master = owner.word(
         &table.master,
         "master",
@@ -312,18 +353,20 @@ fn sentinel(
             .error("wrong-value", field.span(), "a name has no spaces")
             .help("write the one word after `sentinel monitor` in the Sentinels' file");
     }
+    let way = Way {
+        keys: ("user", "password"),
+        user: &table.user,
+        password: &table.password,
+        tls: &table.tls,
+        poll: &table.poll,
+    };
+    let Understood { login, tls, poll } = way.resolve(owner, secrets, findings);
     Sentinel {
-        sentinels: addresses(sentinels, "sentinels", 26379, findings),
+        sentinels,
         master,
-        login: login(
-            ("user", "password"),
-            &table.user,
-            &table.password,
-            secrets,
-            findings,
-        ),
-        tls: tls::upstream(owner, &table.tls, secrets, findings),
-        poll: poll(&table.poll, findings),
+        login,
+        tls,
+        poll,
     }
 }
 
@@ -333,24 +376,28 @@ fn redis_cluster(
     secrets: &SecretReader,
     findings: &mut Findings<'_>,
 ) -> RedisCluster {
-    let seeds = owner.filled(
+    let help = "write seeds = [\"10.0.0.1:6379\"]: two or three nodes, the others are found";
+    let seeds = asked(
+        owner,
         &table.seeds,
-        "seeds",
-        "nobody would be asked",
-        "write seeds = [\"10.0.0.1:6379\"]: two or three nodes, the others are found",
+        ("seeds", 6379),
+        help,
+        addresses,
         findings,
     );
+    let way = Way {
+        keys: ("user", "password"),
+        user: &table.user,
+        password: &table.password,
+        tls: &table.tls,
+        poll: &table.poll,
+    };
+    let Understood { login, tls, poll } = way.resolve(owner, secrets, findings);
     RedisCluster {
-        seeds: addresses(seeds, "seeds", 6379, findings),
-        login: login(
-            ("user", "password"),
-            &table.user,
-            &table.password,
-            secrets,
-            findings,
-        ),
-        tls: tls::upstream(owner, &table.tls, secrets, findings),
-        poll: poll(&table.poll, findings),
+        seeds,
+        login,
+        tls,
+        poll,
     }
 }
 

@@ -154,7 +154,15 @@ fn lag_max(table: &UpstreamTable, kind: Option<Kind>, findings: &mut Findings<'_
             findings,
         );
     }
-    if kind == Some(Kind::Redis) {
+    let source = table.source.as_ref().map(|source| source.get_ref());
+    let is_sharded = source.is_some_and(|source| source.redis_cluster.is_some());
+    if is_sharded && kind == Some(Kind::Redis) {
+        let message =
+            "each shard has its own primary: there is none that all replicas could lag behind";
+        let help = "leave it out; each shard bounds it with min-replicas-max-lag in its own file";
+        refuse(&table.max_lag, message, help, findings);
+        refuse(&table.max_lag_time, message, help, findings);
+    } else if kind == Some(Kind::Redis) {
         refuse(
             &table.max_lag_time,
             "a redis replica does not tell how old its last write is",

@@ -221,6 +221,10 @@ pub(super) const MISTAKES: &[(&[&str], &str)] = &[
     // lag, release, limits, state
     (&["key-does-nothing"], "@web\n@app\n¡max_lag = \"1MiB\"\n"),
     (&["key-does-nothing"], "@red\n¡max_lag_time = \"1s\"\n"),
+    (
+        &["key-does-nothing", "key-does-nothing"],
+        "@sen\n¡max_lag = \"1MiB\"\n¡max_lag_time = \"1s\"\nsource.redis_cluster = { seeds = [\"a:1\"] }\n",
+    ),
     (&["wrong-value"], "@pg\n@db\nmax_lag = ¡\"16MB\"\n"),
     (&["wrong-value"], "@pg\n@db\nmax_lag = ¡16\n"),
     (&["zero"], "@pg\n@db\nmax_lag_time = ¡\"0s\"\n"),

@@ -36,8 +36,12 @@ impl UpstreamState {
             return Err(OrderRefused::NoRoles(why));
         }
         if self.is_sharded() {
-            let why = "every shard has a primary of its own: none of them is the upstream's";
-            return Err(OrderRefused::Conflict(why.to_owned()));
+            let why = format!(
+                "\"{}\" is a Redis Cluster: every shard has a primary of its own, and none of them is \
+                 the upstream's. Send CLUSTER FAILOVER to the replica that is to take over",
+                self.config.name
+            );
+            return Err(OrderRefused::Conflict(why));
         }
         let mut changes = Changes {
             is_stirred: true,

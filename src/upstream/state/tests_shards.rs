@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::source::{RedisCluster, Source};
+use crate::model::order::{Order, OrderRefused};
 
 fn shards(endpoints: &[(&str, u32)]) -> Bench {
     let mut config = upstream(UpstreamKind::Redis, endpoints);
@@ -52,4 +53,28 @@ fn another_source_begins_anew() {
     bench.apply(StateEvent::Configure(Arc::new(plain)));
     assert_eq!(bench.eligible(WantedRole::Primary), Vec::<&str>::new());
     assert_eq!(bench.flags(A), "split_brain");
+}
+
+#[test]
+fn what_needs_one_primary_is_refused_in_words() {
+    let mut bench = shards(&[(A, 1), (B, 1)]);
+    bench.redis(A, Role::Primary, "1");
+    let pause = |ends_with_switch| Order::Pause {
+        until: Time::from_millis(100_000),
+        grace: Duration::ZERO,
+        ends_with_switch,
+        candidate: None,
+    };
+    let primary = Order::Primary {
+        endpoint: B.into(),
+        epoch: None,
+        is_forced: true,
+    };
+    for order in [pause(false), pause(true), primary, Order::Resume] {
+        let refused = bench.state.order(order, Time::from_millis(1000));
+        let Err(OrderRefused::Conflict(why)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(why.contains("Send CLUSTER FAILOVER"), "{why}");
+    }
 }

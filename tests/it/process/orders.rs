@@ -214,6 +214,29 @@ async fn an_operator_breaks_a_split_brain_and_held_clients_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_redis_cluster_no_order_makes_sense() {
+    let daemon = Daemon::start(
+        "[listeners.write]\nbind = [\"127.0.0.1:0\"]\nkind = \"redis\"\nupstream = \"db\"\nrole = \"primary\"\n\
+         [upstreams.db]\nkind = \"redis\"\nsource.redis_cluster = { seeds = [\"127.0.0.1:1\"] }\n\
+         health = { redis = {} }\n",
+    )
+    .await;
+    for line in [
+        "pause db",
+        "switch db",
+        "primary db 127.0.0.1:1",
+        "resume db",
+    ] {
+        let (code, text) = daemon.order(line);
+        assert_eq!(code, 5, "{line}: {text}");
+        assert!(
+            text.contains("conflict") && text.contains("Send CLUSTER FAILOVER"),
+            "{line}: {text}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_fails_nobody_and_a_forgotten_one_ends_by_itself() {
     let primary = PostgresServer::primary().await;
     primary.sql("CREATE TABLE written (id int)").await;
