@@ -1,7 +1,7 @@
 //! One connection to a Sentinel or a node of a Redis Cluster: commands out, bounded replies in, a
 //! deadline on everything. What goes wrong comes out as words for people, without any secret.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +13,7 @@ use crate::config::tls::UpstreamTls;
 use crate::io::net::dial::{DialOptions, dial};
 use crate::io::net::resolve::Resolver;
 use crate::io::net::stream::Stream;
-use crate::io::net::tls::{Connector, Speaks};
+use crate::io::net::tls::{Renewed, Speaks};
 use crate::io::resp::{self, Reply};
 use crate::model::address::Address;
 
@@ -22,9 +22,7 @@ use crate::model::address::Address;
 pub(super) struct Access {
     resolver: Arc<Resolver>,
     login: Option<Login>,
-    tls: Option<UpstreamTls>,
-    /// Opened once, and again after it was of no use: a file may have been replaced.
-    connector: Arc<Mutex<Option<Connector>>>,
+    tls: Option<Renewed>,
 }
 
 impl Access {
@@ -36,9 +34,13 @@ impl Access {
         Access {
             resolver,
             login: login.cloned(),
-            tls: tls.cloned(),
-            connector: Arc::default(),
+            tls: tls.map(|tls| Renewed::new(tls, Speaks::Other)),
         }
+    }
+
+    /// Why changed files of TLS are not used.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.tls.as_ref()?.trouble()
     }
 
     /// The connection under TLS, where that is wanted.
@@ -46,20 +48,8 @@ impl Access {
         let Some(tls) = &self.tls else {
             return Ok(stream.into());
         };
-        let kept = || {
-            self.connector
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        let known = kept().take();
-        let connector = match known {
-            Some(connector) => connector,
-            None => Connector::open(tls, Speaks::Other).map_err(|error| error.to_string())?,
-        };
-        let secured = connector.connect(stream, address).await;
-        let secured = secured.map_err(|error| error.to_string())?;
-        *kept() = Some(connector);
-        Ok(secured)
+        let secured = tls.connector()?.connect(stream, address).await;
+        secured.map_err(|error| error.to_string())
     }
 }
 

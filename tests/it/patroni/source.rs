@@ -138,6 +138,15 @@ impl Listening {
         .await;
     }
 
+    /// Waits until its trouble has this part, and gives all of it.
+    async fn troubled(&self, part: &str) -> String {
+        eventually(&format!("trouble with {part:?}"), LONG, async || {
+            let trouble = self.status.lock().unwrap().trouble.clone()?;
+            trouble.contains(part).then_some(trouble)
+        })
+        .await
+    }
+
     async fn has_say(&self, has_say: bool) -> SourceStatus {
         eventually(&format!("has_say to be {has_say}"), LONG, async || {
             let status = self.status.lock().unwrap().clone();
@@ -314,7 +323,7 @@ async fn an_etcd_with_users_is_followed_over_restarts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_etcd_under_tls_is_followed_by_whom_it_trusts_and_who_trusts_it() {
     let (ours, stranger) = (Authority::new(), Authority::new());
-    let server = EtcdServer::start_with_tls(&ours).await;
+    let mut server = EtcdServer::start_with_tls(&ours).await;
     let pair = ours.pair(&["fairlead"]);
     let tls = |authority: &Authority| UpstreamTls {
         ca: Some(authority.ca().into()),
@@ -338,8 +347,27 @@ async fn an_etcd_under_tls_is_followed_by_whom_it_trusts_and_who_trusts_it() {
         trouble.starts_with(&format!("etcd at {}", etcd[0])),
         "{trouble}"
     );
-    // It is reached, and is another one's: that is an answer.
-    let listening = Listening::start_with(&[], &etcd, None, tls(&ours));
-    let trouble = listening.trouble().await;
-    assert!(trouble.contains("is the scope right?"), "{trouble}");
+    // It is reached, and is another one's: that is an answer. The CA is renewed while it runs.
+    let renewed = tempfile::tempdir().unwrap();
+    let ca = renewed.path().join("ca.crt");
+    std::fs::copy(stranger.ca(), &ca).unwrap();
+    let tls = UpstreamTls {
+        ca: Some(ca.clone()),
+        ..tls(&ours)
+    };
+    let listening = Listening::start_with(&[], &etcd, None, tls);
+    listening.troubled("not signed by a CA we trust").await;
+    std::fs::copy(ours.ca(), &ca).unwrap();
+    listening.troubled("is the scope right?").await;
+    // What cannot be used changes nothing, and is told.
+    std::fs::write(&ca, "nonsense").unwrap();
+    server.kill();
+    server.restart().await;
+    listening.troubled("changed files are not used").await;
+    eventually("etcd to be reached all the same", LONG, async || {
+        let trouble = listening.status.lock().unwrap().trouble.clone()?;
+        let is_reached = trouble.contains("is the scope right?");
+        (is_reached && trouble.contains("changed files are not used")).then_some(())
+    })
+    .await;
 }

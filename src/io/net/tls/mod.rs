@@ -1,10 +1,12 @@
 //! TLS over TCP, both ways: the only place that knows rustls. TLS 1.2 and 1.3 with aws-lc-rs.
 //!
-//! Files are opened once, when a configuration is put in force; a later handshake reads none.
+//! Files are opened once, when a configuration is put in force; a later handshake reads none. Those of
+//! a source, which lives on over reloads, are looked at before each of its connections ([`Renewed`]).
 
 mod acceptor;
 mod connector;
 mod files;
+mod renewed;
 mod subject;
 
 #[cfg(test)]
@@ -23,6 +25,7 @@ use tokio::net::TcpStream;
 
 pub use acceptor::Acceptor;
 pub use connector::Connector;
+pub use renewed::Renewed;
 
 /// What is spoken under TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -328,3 +328,51 @@ async fn a_relay_passes_goodbyes_both_ways_and_a_missing_one_as_a_reset() {
         assert_eq!(left.is_ok(), says_goodbye, "{left:?}");
     }
 }
+
+/// What a client that opens its files again and again sees of a listener of this authority.
+async fn is_taken(renewed: &Renewed, listener: &ListenerTls) -> bool {
+    let acceptor = Acceptor::open(listener, Speaks::Other).unwrap();
+    let connector = renewed.connector().unwrap();
+    shake(&acceptor, &connector).await.1.is_ok()
+}
+
+#[tokio::test]
+async fn replaced_files_are_used_and_bad_ones_leave_what_was_there() {
+    let (first, second) = (Folder::new(), Folder::new());
+    let [by_first, by_second] = [&first, &second].map(|folder| {
+        let pair = folder.pair(&["db.test"], "db");
+        folder.listener(&[&pair], ClientCertificates::None)
+    });
+    let used = tempfile::tempdir().unwrap();
+    let ca = used.path().join("ca.crt");
+    // As programs replace files: another one is put in its place.
+    let replace = |text: &[u8]| {
+        let new = used.path().join("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &ca).unwrap();
+    };
+    let authority = |folder: &Folder| std::fs::read(folder.path("ca.crt")).unwrap();
+    let mut config = first.upstream("db.test");
+    config.ca = Some(ca.clone());
+    let renewed = Renewed::new(&config, Speaks::Other);
+    let missing = renewed.connector().unwrap_err();
+    assert!(missing.contains("ca.crt"), "{missing}");
+    replace(&authority(&first));
+    assert!(is_taken(&renewed, &by_first).await);
+    assert!(!is_taken(&renewed, &by_second).await);
+    for bad in [&b"no certificate"[..], b""] {
+        replace(bad);
+        assert!(is_taken(&renewed, &by_first).await);
+        let trouble = renewed.trouble().unwrap();
+        assert!(
+            trouble.starts_with("changed files are not used: ") && trouble.contains("ca.crt"),
+            "{trouble}"
+        );
+    }
+    std::fs::remove_file(&ca).unwrap();
+    assert!(is_taken(&renewed, &by_first).await);
+    replace(&authority(&second));
+    assert!(is_taken(&renewed, &by_second).await);
+    assert!(!is_taken(&renewed, &by_first).await);
+    assert_eq!(renewed.trouble(), None);
+}

@@ -19,21 +19,26 @@ use crate::config::tls::UpstreamTls;
 use crate::io::net::dial::{DialOptions, dial};
 use crate::io::net::resolve::Resolver;
 use crate::io::net::stream::Stream;
-use crate::io::net::tls::{Connector, Speaks};
+use crate::io::net::tls::{Renewed, Speaks};
 
 /// How those who are asked are reached.
 #[derive(Debug, Clone)]
 pub(super) struct Ways {
     resolver: Arc<Resolver>,
-    /// For `https`; or why its files cannot be used.
-    tls: Result<Connector, String>,
+    /// For `https`.
+    tls: Renewed,
 }
 
 impl Ways {
-    /// Opens what TLS needs. Whether it is needed shows later: members tell their own URLs.
-    pub(super) fn open(resolver: Arc<Resolver>, tls: &UpstreamTls) -> Ways {
-        let tls = Connector::open(tls, Speaks::Other).map_err(|error| error.to_string());
+    /// Whether TLS is needed shows later: members tell their own URLs.
+    pub(super) fn new(resolver: Arc<Resolver>, tls: &UpstreamTls) -> Ways {
+        let tls = Renewed::new(tls, Speaks::Other);
         Ways { resolver, tls }
+    }
+
+    /// Why changed files of TLS are not used.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.tls.trouble()
     }
 
     /// A connection, with its handshake done where there is one.
@@ -49,7 +54,7 @@ impl Ways {
         if !url.is_tls {
             return Ok(Stream::from(stream));
         }
-        let connector = self.tls.as_ref().map_err(Clone::clone)?;
+        let connector = self.tls.connector()?;
         let shaking = connector.connect(stream, &url.address);
         match tokio::time::timeout(timeout, shaking).await {
             Ok(connected) => connected.map_err(|error| error.to_string()),

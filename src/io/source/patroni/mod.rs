@@ -82,7 +82,7 @@ impl PatroniSource {
 
     async fn tell(mut self, sink: Sink, kick: Arc<Notify>) {
         let scope = Scope::new(&self.config.namespace, &self.config.scope);
-        let ways = Ways::open(Arc::clone(&self.means.resolver), &self.config.tls);
+        let ways = Ways::new(Arc::clone(&self.means.resolver), &self.config.tls);
         let (wish, wished) = watch::channel(Wish {
             apis: self.config.members.clone(),
             is_rest_wanted: true,
@@ -98,7 +98,7 @@ impl PatroniSource {
             rng: crate::base::rng::Rng::seeded(self.means.rng.bits()),
         };
         let polling = poll::poll(
-            ways,
+            ways.clone(),
             wished.clone(),
             heard.clone(),
             self.config.poll,
@@ -106,6 +106,7 @@ impl PatroniSource {
         );
         let teller = Teller {
             config: self.config,
+            ways,
             scope,
             sink,
             wish,
@@ -139,6 +140,7 @@ struct Api {
 /// Puts what was heard into words.
 struct Teller {
     config: Patroni,
+    ways: Ways,
     scope: Scope,
     sink: Sink,
     wish: watch::Sender<Wish>,
@@ -252,7 +254,7 @@ impl Teller {
         let silence = self.config.poll * default::SOURCE_SILENCE_POLLS;
         let is_lately = |at: Option<Time>, within| at.is_some_and(|at| now.since(at) < within);
         let mut status = SourceStatus::default();
-        let mut troubles = Vec::new();
+        let mut troubles: Vec<String> = self.ways.trouble().into_iter().collect();
         if !self.config.etcd.is_empty() {
             status.of += 1;
             let is_up = is_lately(self.etcd_heard_at, silence);

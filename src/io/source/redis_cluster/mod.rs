@@ -97,6 +97,7 @@ impl Shards {
         // One node that was cut off knows a world of its own.
         let has_say = !said.is_empty() && up > silent;
         troubles.truncate(default::SOURCE_TROUBLES_MAX);
+        troubles.extend(self.access.trouble());
         let mut words = vec![SourceWord::Status(SourceStatus {
             up,
             of: asked.len(),

@@ -25,6 +25,7 @@ use crate::io::source::sentinel::notice::Event;
 use crate::io::source::sentinel::watch::Watch;
 use crate::io::source::{Means, Sink, Source};
 use crate::model::address::Address;
+use crate::model::source::SourceWord;
 use crate::policy::quorum::Statement;
 
 /// The Sentinels of one upstream.
@@ -142,7 +143,14 @@ async fn follow(
                 watch.tick(time::now())
             }
         };
-        for word in words {
+        for mut word in words {
+            if let SourceWord::Status(status) = &mut word
+                && let Some(trouble) = asked.first().and_then(|one| one.access.trouble())
+            {
+                let others = status.trouble.take();
+                let others = others.map_or_else(String::new, |others| format!("; {others}"));
+                status.trouble = Some(trouble + &others);
+            }
             sink.say(word).await;
         }
     }
