@@ -166,6 +166,30 @@ pub struct LocalRoute {
     pub connector: Option<Connector>,
 }
 
+impl LocalRoute {
+    /// Counts an exchange as running, however it ends.
+    pub fn begin(self: &Rc<LocalRoute>, worker: usize) -> Running {
+        self.counts.of(worker).begun();
+        Running {
+            route: Rc::clone(self),
+            worker,
+        }
+    }
+}
+
+/// An exchange that is counted as running until this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    route: Rc<LocalRoute>,
+    worker: usize,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.route.counts.of(self.worker).over();
+    }
+}
+
 impl LocalListener {
     /// This worker's view of a listener.
     pub fn new(cell: Arc<ListenerCell>, worker: &Worker) -> LocalListener {
@@ -218,5 +242,40 @@ impl LocalTable {
     /// The route that takes a request.
     pub fn find(&self, host: &[u8], path: &[u8]) -> Option<&Rc<LocalRoute>> {
         self.routes.get(self.picture.table.find(host, path)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::route::Retry;
+    use crate::proxy::testing::Scene;
+
+    #[test]
+    fn an_exchange_that_panics_is_not_counted_as_running_for_ever() {
+        let scene = Scene::postgres(&[]);
+        let route = Rc::new(LocalRoute {
+            route: Arc::new(Route {
+                name: "api".into(),
+                listeners: Vec::new(),
+                hosts: Vec::new(),
+                path_prefix: "/".to_owned(),
+                upstream: "orders".into(),
+                timeout: None,
+                retry: Retry { attempts: 1 },
+            }),
+            upstream: Rc::clone(&scene.upstream),
+            counts: Arc::new(RouteCounts::new("web".into(), "api".into(), 1)),
+            upstream_counts: Arc::clone(&scene.counts),
+            connector: None,
+        });
+        let running = route.begin(0);
+        assert_eq!(route.counts.of(0).running(), 1);
+        let exchange = std::panic::AssertUnwindSafe(|| {
+            let _running = running;
+            panic!("as a mistake of ours would");
+        });
+        assert!(std::panic::catch_unwind(exchange).is_err());
+        assert_eq!(route.counts.of(0).running(), 0);
     }
 }

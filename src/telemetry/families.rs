@@ -111,9 +111,10 @@ impl Families {
         for counts in routes {
             let mut requests: BTreeMap<u32, u64> = BTreeMap::new();
             let sum = sums.entry(&counts.route).or_default();
-            let ended = counts.workers().sum(|tallies| &tallies.ended);
+            // What ended is read first: else one that ends meanwhile would be missing.
+            let over = counts.workers().sum(|tallies| &tallies.over);
             let begun = counts.workers().sum(|tallies| &tallies.begun);
-            sum.in_flight += begun.saturating_sub(ended);
+            sum.in_flight += begun.saturating_sub(over);
             for tallies in counts.workers().iter() {
                 sum.durations.add(&tallies.durations);
                 for (key, count) in tallies.requests.iter() {

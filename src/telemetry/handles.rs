@@ -182,7 +182,7 @@ pub struct RouteCounts {
 #[derive(Debug, Default)]
 pub struct RouteTallies {
     pub(crate) begun: Tally,
-    pub(crate) ended: Tally,
+    pub(crate) over: Tally,
     pub(crate) requests: KeyedTallies,
     pub(crate) durations: Durations,
     pub(crate) local: FailureTallies,
@@ -209,16 +209,26 @@ impl RouteCounts {
 }
 
 impl RouteTallies {
-    /// An exchange began. Pair it with one [`RouteTallies::ended`].
+    /// An exchange began. Pair it with one [`RouteTallies::over`].
     #[inline]
     pub fn begun(&self) {
         self.begun.add(1);
     }
 
+    /// It runs no more, whatever became of it.
+    #[inline]
+    pub fn over(&self) {
+        self.over.add(1);
+    }
+
+    /// Exchanges that run.
+    pub fn running(&self) -> u64 {
+        self.begun.value().saturating_sub(self.over.value())
+    }
+
     /// An exchange ended; `status` is what the client saw (499: it was gone).
     #[inline]
     pub fn ended(&self, method: MethodLabel, status: u16, took: Duration) {
-        self.ended.add(1);
         self.requests.add(request_key(method, status));
         self.durations.observe(took);
     }

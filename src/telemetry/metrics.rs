@@ -219,6 +219,7 @@ mod tests {
         for counts in [&a, &b] {
             counts.of(0).begun();
             counts.of(0).begun();
+            counts.of(0).over();
             counts
                 .of(0)
                 .ended(MethodLabel::Get, 502, Duration::from_millis(3));

@@ -1,6 +1,7 @@
 //! One attempt on one endpoint: a pooled or new connection, the request, the head of its answer.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 
@@ -23,8 +24,9 @@ use crate::upstream::lease::Lease;
 pub struct Upstream {
     /// The socket.
     pub stream: TcpStream,
-    /// It has carried another exchange before: the endpoint may have closed it meanwhile.
-    pub is_reused: bool,
+    /// To make it; `None` = it has carried another exchange before, and the endpoint may have closed
+    /// it meanwhile.
+    pub connected_in: Option<Duration>,
 }
 
 /// A response head with what was read behind it.
@@ -49,17 +51,18 @@ pub async fn connect(
     if !is_fresh_wanted && let Some(stream) = worker.pool.checkout(lease) {
         return Ok(Upstream {
             stream,
-            is_reused: true,
+            connected_in: None,
         });
     }
     let timeout = lease.snapshot().config.connect_timeout;
-    let timeout = timeout.min(until.since(time::now()));
+    let began_at = time::now();
+    let timeout = timeout.min(until.since(began_at));
     // Boxed, because it is rare and would make every exchange larger.
     let dialled = Box::pin(dial(lease.socket(), timeout, DialOptions::PLAIN)).await;
     dialled
         .map(|stream| Upstream {
             stream,
-            is_reused: false,
+            connected_in: Some(time::now().since(began_at)),
         })
         .map_err(|error| {
             tracing::debug!(endpoint = %lease.endpoint().id, %error, "cannot connect");

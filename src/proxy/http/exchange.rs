@@ -2,13 +2,14 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::base::time::Time;
 use crate::proxy::buffers::SmallBuffer;
 use crate::proxy::http::h1::request::{Framing, Method, RequestHead};
 use crate::proxy::http::headers::{RequestEdit, write_request};
 use crate::proxy::http::text::{ClientIp, RequestId};
-use crate::proxy::listener::LocalRoute;
+use crate::proxy::listener::{LocalRoute, Running};
 use crate::proxy::wire::Received;
 use crate::proxy::worker::Worker;
 use crate::telemetry::access_record::RequestText;
@@ -38,6 +39,8 @@ pub struct Exchange {
     pub has_expect_continue: bool,
     /// `100 Continue` was sent on: from here on the client has the word.
     pub has_continued: Cell<bool>,
+    /// To connect to the last endpoint tried; nothing where the connection was there already.
+    pub connected_in: Cell<Option<Duration>>,
     /// The client takes trailers.
     pub has_te_trailers: bool,
     /// What of the body is still to be read from the client.
@@ -48,6 +51,8 @@ pub struct Exchange {
     pub received: u64,
     /// The route that took it.
     pub route: Rc<LocalRoute>,
+    /// Counts it as running until it is dropped.
+    pub running: Running,
     /// For the access log; nothing when that is off.
     pub text: Option<RequestText>,
 }
@@ -98,10 +103,12 @@ impl Exchange {
             has_upgrade: head.has_upgrade,
             has_expect_continue: head.has_expect_continue,
             has_continued: Cell::new(false),
+            connected_in: Cell::new(None),
             has_te_trailers: head.has_te_trailers,
             body: head.framing,
             bytes,
             received: head.length as u64,
+            running: route.begin(worker.index),
             route,
             text,
         };

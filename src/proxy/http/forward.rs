@@ -164,7 +164,7 @@ impl Attempts<'_> {
         client: &mut Client,
         lease: &Lease,
     ) -> Result<(Answered, Upstream), ProxyError> {
-        let mut upstream = connect(lease, self.worker, false, self.exchange.until).await?;
+        let mut upstream = self.connect(lease, false).await?;
         loop {
             let result = if self.exchange.is_whole() {
                 self.send_whole(client, lease, &mut upstream).await
@@ -174,7 +174,7 @@ impl Attempts<'_> {
             match result {
                 Ok(answered) => return Ok((answered, upstream)),
                 Err(error) => {
-                    let is_stale = upstream.is_reused
+                    let is_stale = upstream.connected_in.is_none()
                         && error.kind == FailureKind::UpstreamReset
                         && error.replay == Replay::IfIdempotent
                         && self.exchange.method.is_idempotent()
@@ -182,10 +182,22 @@ impl Attempts<'_> {
                     if !is_stale {
                         return Err(error);
                     }
-                    upstream = connect(lease, self.worker, true, self.exchange.until).await?;
+                    upstream = self.connect(lease, true).await?;
                 }
             }
         }
+    }
+
+    /// Takes a connection, and notes what a new one has cost.
+    async fn connect(&self, lease: &Lease, is_fresh_wanted: bool) -> Result<Upstream, ProxyError> {
+        self.exchange.connected_in.set(None);
+        let upstream = connect(lease, self.worker, is_fresh_wanted, self.exchange.until).await?;
+        if let Some(took) = upstream.connected_in {
+            let counts = &self.exchange.route.upstream_counts;
+            counts.of(self.worker.index).connected(took);
+            self.exchange.connected_in.set(Some(took));
+        }
+        Ok(upstream)
     }
 
     /// The request is at hand as a whole: send it, then relay the answer.

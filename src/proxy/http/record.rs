@@ -54,6 +54,7 @@ pub fn record(
         let written = AccessRecord {
             route: Some(route.route.name.clone()),
             upstream: Some(route.upstream.cell.name.clone()),
+            connect: exchange.connected_in.get(),
             ..access_record(text, exchange.started_at, ending, client, listener)
         };
         worker.access_log.write(written);
@@ -72,6 +73,7 @@ pub fn record_unrouted(
 ) {
     let tallies = listener.cell.unrouted.of(worker.index);
     tallies.begun();
+    tallies.over();
     count(tallies, method, started_at, &ending);
     let moved = listener.cell.counts.of(worker.index);
     moved.moved(ending.received, ending.sent);

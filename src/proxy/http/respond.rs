@@ -100,8 +100,9 @@ where
                     .await
                     .map_err(|stop| ProxyError::client(client_failure(stop)))?;
             }
-            if head.status == 100 {
-                exchange.has_continued.set(true);
+            // Only the first gives the client time for its body: an endpoint that says it again and
+            // again has still to answer.
+            if head.status == 100 && !exchange.has_continued.replace(true) {
                 self.pace.moved(self.alarm, self.worker);
             }
             answer.received.advance(head.length);

@@ -109,7 +109,6 @@ async fn answer(
         return no_route(client, &head, received, started_at, worker, listener).await;
     };
     drop(table);
-    route.counts.of(worker.index).begun();
     let exchange = Exchange::begin(&head, &mut received, started_at, route, client.ip, worker);
     drop(head);
     client.ahead = keep_unread(received);

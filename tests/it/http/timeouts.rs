@@ -5,6 +5,7 @@ use std::time::Duration;
 use fairlead::base::time;
 
 use super::{GET, OK, local, scene, scene_with};
+use crate::support::LONG;
 use crate::support::origin::Stage;
 use crate::support::proxy::Proxy;
 use crate::support::raw::End;
@@ -46,6 +47,38 @@ async fn an_endpoint_that_never_says_continue_is_given_up() {
     let text = answer.text();
     assert!(text.starts_with("504 first_byte_timeout"), "{text}");
     upstream.rest().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_says_continue_for_ever_is_given_up() {
+    let times = "first_byte_timeout = \"100ms\"\nidle_timeout = \"100ms\"";
+    let (origin, _proxy, mut client) = scene_with("", times).await;
+    client.send(GET).await;
+    let mut upstream = origin.accept().await;
+    upstream.request().await;
+    let ever = async {
+        loop {
+            // It may be closed by now.
+            upstream
+                .try_send("HTTP/1.1 100 Continue\r\n\r\n")
+                .await
+                .ok();
+            // The pace of an endpoint that is always in time, and never done.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let answer = async {
+        loop {
+            let status = client.response().await.status();
+            if status != 100 {
+                return status;
+            }
+        }
+    };
+    tokio::select! {
+        () = ever => {}
+        status = tokio::time::timeout(LONG, answer) => assert_eq!(status, Ok(504)),
+    }
 }
 
 #[tokio::test]

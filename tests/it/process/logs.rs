@@ -61,6 +61,12 @@ async fn a_json_line_tells_the_exchange_and_no_secret() {
     assert_eq!(line["attempts"], 1);
     assert!(line["client"].as_str().unwrap().starts_with("127.0.0.1:"));
     assert!(line["total_seconds"].as_f64().unwrap() > 0.0);
+    assert!(line["connect_seconds"].as_f64().unwrap() > 0.0);
+    let connects = "fairlead_upstream_connect_duration_seconds_count{upstream=\"a\"}";
+    eventually("the connection to be counted", LONG, async || {
+        (daemon.metric(connects)? >= 1.0).then_some(())
+    })
+    .await;
     assert!(line["received_bytes"].as_u64().unwrap() > 0);
     assert!(line["sent_bytes"].as_u64().unwrap() > 0);
     assert!(line.get("reason").is_none(), "{line}");
