@@ -30,6 +30,7 @@ mod restarts;
 mod roles;
 mod sentinel;
 mod sentinel_failover;
+mod sentinel_reload;
 mod support;
 mod tls;
 mod tls_cancel;

@@ -129,7 +129,7 @@ async fn everybody_is_found_and_a_planned_failover_names_its_candidate_before_it
 }
 
 #[tokio::test]
-async fn silence_tilt_and_a_login_show_in_the_status() {
+async fn silence_and_a_login_show_in_the_status() {
     let password = "a password of Sentinels";
     let mut watched = Watched::start_with(Some("secret77")).await;
     let login = |user: &str, password: &str| {
@@ -167,6 +167,48 @@ async fn silence_tilt_and_a_login_show_in_the_status() {
     watched.sentinels[2].start();
     heard.until("all again", |h| h.status.up == 3).await;
     assert!(heard.status.has_say);
+}
+
+#[tokio::test]
+async fn a_sentinel_in_tilt_has_no_voice() {
+    let watched = Watched::start().await;
+    // One that has not run for a while takes its clock for broken, and says nothing that counts.
+    for sentinel in &watched.sentinels {
+        let debug = [
+            "SENTINEL",
+            "DEBUG",
+            "TILT-TRIGGER",
+            "500",
+            "TILT-PERIOD",
+            "8000",
+        ];
+        let reply = sentinel.try_command(&debug).await.unwrap();
+        assert_eq!(reply, fairlead::io::resp::Reply::Simple("OK".to_owned()));
+    }
+    let mut heard = Listening::to(watched.sentinel_addresses(), None);
+    heard.until("all", |h| h.status.up == 3).await;
+    heard.until_led_by(&watched.redis[0].endpoint()).await;
+    for frozen in [&watched.sentinels[..1], &watched.sentinels[..2]] {
+        frozen.iter().for_each(SentinelServer::freeze);
+        // The length of the freeze is its subject.
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        frozen.iter().for_each(SentinelServer::thaw);
+        let voices_lost = format!("{} of them in TILT", frozen.len());
+        heard
+            .until(&voices_lost, |h| {
+                let trouble = h.status.trouble.as_deref().unwrap_or_default();
+                // All of them answer; that is not what is wrong.
+                h.status.up == 3 && trouble.contains(&voices_lost)
+            })
+            .await;
+        assert_eq!(heard.status.has_say, frozen.len() == 1);
+    }
+    heard
+        .until("the end of it", |h| {
+            h.status.has_say && h.status.trouble.is_none()
+        })
+        .await;
+    assert_eq!(heard.names(), Some(watched.redis[0].endpoint()));
 }
 
 #[tokio::test]

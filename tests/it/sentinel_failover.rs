@@ -4,6 +4,7 @@ use fairlead::base::time::{self, Time};
 use fairlead::io::resp::Reply;
 use tempfile::TempDir;
 
+use crate::support::ports::Place;
 use crate::support::proxy::Proxy;
 use crate::support::redis_writer::Manner::{PerWrite, Persistent};
 use crate::support::redis_writer::{Log, Writer};
@@ -91,7 +92,24 @@ impl Scene {
 
 #[tokio::test]
 async fn a_planned_failover_loses_nothing_and_fails_nothing() {
-    let scene = Scene::begin().await;
+    planned_failover(Scene::begin().await).await;
+}
+
+#[tokio::test]
+async fn sentinels_that_announce_host_names_are_followed_like_any() {
+    let watched = Watched::start_at(Place::Name, None).await;
+    assert!(watched.redis[0].endpoint().starts_with("localhost:"));
+    planned_failover(Scene::over(watched, None).await).await;
+}
+
+#[tokio::test]
+async fn sentinels_and_nodes_under_ipv6_are_followed_like_any() {
+    let watched = Watched::start_at(Place::Ipv6, None).await;
+    assert!(watched.redis[0].endpoint().starts_with("[::1]:"));
+    planned_failover(Scene::over(watched, None).await).await;
+}
+
+async fn planned_failover(scene: Scene) {
     let old = scene.watched.redis[0].endpoint();
     scene.watched.fail_over().await;
     let new = scene.moved_from(&old).await;

@@ -11,7 +11,7 @@ use crate::support::proxy::Proxy;
 use crate::support::{LONG, eventually};
 
 /// One listener `write` over the upstream `db`, whose endpoints are found by the source.
-fn configuration(patroni: &PatroniCluster, has_etcd: bool) -> String {
+pub(super) fn configuration(patroni: &PatroniCluster, has_etcd: bool) -> String {
     let etcd = if has_etcd {
         format!(", etcd = [\"{}\"]", patroni.etcd.url())
     } else {

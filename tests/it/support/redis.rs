@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::ports::Port;
+use super::ports::{Place, Port};
 use super::process::{Process, program};
 use super::{LONG, eventually};
 
@@ -17,6 +17,7 @@ use super::{LONG, eventually};
 #[derive(Debug)]
 pub(crate) struct RedisServer {
     port: Port,
+    place: Place,
     dir: TempDir,
     settings: Vec<String>,
     /// `None` while it is stopped.
@@ -31,8 +32,14 @@ impl RedisServer {
 
     /// The same with further settings: `&["--requirepass", "x"]`.
     pub(crate) async fn start_with(settings: &[&str]) -> RedisServer {
+        RedisServer::start_at(Place::Number, settings).await
+    }
+
+    /// The same where it is reached like this; that is what it tells others.
+    pub(crate) async fn start_at(place: Place, settings: &[&str]) -> RedisServer {
         let mut redis = RedisServer {
             port: Port::reserve(),
+            place,
             dir: TempDir::new().unwrap(),
             settings: settings.iter().map(|text| (*text).to_owned()).collect(),
             process: None,
@@ -60,24 +67,34 @@ impl RedisServer {
         let mut command = Command::new(program("redis-server", "redis-server"));
         command
             .args(["--port", &self.port.number().to_string()])
-            .args(["--bind", "127.0.0.1", "--daemonize", "no", "--save", ""])
+            .args([
+                "--bind",
+                &self.place.ip().to_string(),
+                "--daemonize",
+                "no",
+                "--save",
+                "",
+            ])
             .args(["--repl-diskless-sync-delay", "0", "--loglevel", "verbose"])
             .args(["--repl-ping-replica-period", "1", "--repl-timeout", "5"])
             .arg("--dir")
             .arg(self.dir.path())
             .args(&self.settings);
+        if self.place == Place::Name {
+            command.args(["--replica-announce-ip", "localhost"]);
+        }
         let log = self.dir.path().join("log");
         self.process = Some(Process::start(&mut command, &log, Signal::KILL));
     }
 
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.port.address()
+        self.port.at(self.place)
     }
 
     /// `host:port`, as an endpoint is configured.
     pub(crate) fn endpoint(&self) -> String {
-        self.address().to_string()
+        self.place.endpoint(&self.port)
     }
 
     /// Sends one command over a new connection. An error reply is a reply.
@@ -108,7 +125,8 @@ impl RedisServer {
     /// Makes it a replica of `primary` and waits until it is in sync.
     pub(crate) async fn replica_of(&self, primary: &RedisServer) {
         let port = primary.port.number().to_string();
-        self.command(&["REPLICAOF", "127.0.0.1", &port]).await;
+        let host = primary.place.host();
+        self.command(&["REPLICAOF", &host, &port]).await;
         eventually("the replica to be in sync", LONG, async || {
             let link = self.info("replication", "master_link_status").await?;
             (link == "up").then_some(())

@@ -14,7 +14,7 @@ use tokio::sync::broadcast;
 use tokio::task::AbortHandle;
 
 use super::authority::Pair;
-use super::ports::Port;
+use super::ports::{Place, Port};
 use super::process::{Process, program};
 use super::redis::exchange;
 use super::{LONG, RedisServer, eventually};
@@ -28,6 +28,7 @@ const DOWN_AFTER_MS: u32 = 1000;
 #[derive(Debug)]
 pub(crate) struct SentinelServer {
     port: Port,
+    place: Place,
     dir: TempDir,
     password: Option<String>,
     process: Option<Process>,
@@ -35,14 +36,28 @@ pub(crate) struct SentinelServer {
 
 impl SentinelServer {
     fn configured(primary: SocketAddr, quorum: usize, password: Option<&str>) -> SentinelServer {
+        SentinelServer::configured_at(Place::Number, primary, quorum, password)
+    }
+
+    fn configured_at(
+        place: Place,
+        primary: SocketAddr,
+        quorum: usize,
+        password: Option<&str>,
+    ) -> SentinelServer {
         let (port, dir) = (Port::reserve(), TempDir::new().unwrap());
-        let (ip, primary_port) = (primary.ip(), primary.port());
+        let (host, primary_port) = (place.host(), primary.port());
+        let names = match place {
+            Place::Name => "sentinel resolve-hostnames yes\nsentinel announce-hostnames yes\n",
+            Place::Number | Place::Ipv6 => "",
+        };
         let mut text = format!(
-            "port {}\nbind 127.0.0.1\ndaemonize no\ndir {}\nloglevel verbose\n\
-             sentinel monitor {NAME} {ip} {primary_port} {quorum}\n\
+            "port {}\nbind {}\ndaemonize no\ndir {}\nloglevel verbose\n{names}\
+             sentinel monitor {NAME} {host} {primary_port} {quorum}\n\
              sentinel down-after-milliseconds {NAME} {DOWN_AFTER_MS}\n\
              sentinel failover-timeout {NAME} 10000\nsentinel parallel-syncs {NAME} 1\n",
             port.number(),
+            place.ip(),
             dir.path().display(),
         );
         if let Some(password) = password {
@@ -57,6 +72,7 @@ impl SentinelServer {
         std::fs::write(dir.path().join("sentinel.conf"), text).unwrap();
         SentinelServer {
             port,
+            place,
             dir,
             password: password.map(str::to_owned),
             process: None,
@@ -96,7 +112,7 @@ impl SentinelServer {
 
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.port.address()
+        self.port.at(self.place)
     }
 
     /// One command over a new connection; `None` when it cannot be reached.
@@ -111,6 +127,9 @@ impl SentinelServer {
         let question = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME];
         match self.try_command(&question).await? {
             Reply::Array(parts) => match parts.as_slice() {
+                [host, port] if host.text()?.contains(':') => {
+                    Some(format!("[{}]:{}", host.text()?, port.text()?))
+                }
                 [host, port] => Some(format!("{}:{}", host.text()?, port.text()?)),
                 _ => None,
             },
@@ -126,6 +145,14 @@ impl SentinelServer {
         };
         let at = parts.iter().position(|part| part.text() == Some(field))?;
         parts.get(at + 1)?.text().map(str::to_owned)
+    }
+
+    /// Connections that listen to its events: only fairlead's do.
+    pub(crate) async fn listeners(&self) -> Option<usize> {
+        let reply = self
+            .try_command(&["CLIENT", "LIST", "TYPE", "pubsub"])
+            .await?;
+        Some(reply.text()?.lines().count())
     }
 
     pub(crate) fn freeze(&self) {
@@ -161,14 +188,19 @@ impl Watched {
 
     /// The same, with Sentinels that want a login: `fairlead` and `admin` have this password.
     pub(crate) async fn start_with(password: Option<&str>) -> Watched {
+        Watched::start_at(Place::Number, password).await
+    }
+
+    /// The same where everybody is reached like this.
+    pub(crate) async fn start_at(place: Place, password: Option<&str>) -> Watched {
         let (a, b, c) = tokio::join!(
-            RedisServer::start(),
-            RedisServer::start(),
-            RedisServer::start()
+            RedisServer::start_at(place, &[]),
+            RedisServer::start_at(place, &[]),
+            RedisServer::start_at(place, &[])
         );
         tokio::join!(b.replica_of(&a), c.replica_of(&a));
         let mut sentinels: Vec<SentinelServer> = (0..3)
-            .map(|_| SentinelServer::configured(a.address(), 2, password))
+            .map(|_| SentinelServer::configured_at(place, a.address(), 2, password))
             .collect();
         sentinels.iter_mut().for_each(SentinelServer::start);
         let watched = Watched {
@@ -213,8 +245,8 @@ impl Watched {
 
     /// The addresses of the Sentinels as fairlead's configuration wants them.
     pub(crate) fn sentinel_addresses(&self) -> Vec<String> {
-        let addresses = self.sentinels.iter();
-        addresses.map(|it| it.address().to_string()).collect()
+        let sentinels = self.sentinels.iter();
+        sentinels.map(|it| it.place.endpoint(&it.port)).collect()
     }
 
     /// Waits until most Sentinels name this one.

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::etcd::EtcdServer;
-use super::ports::Port;
+use super::ports::{Place, Port};
 use super::postgres::{binary, owned_dir, owner, sql_at};
 use super::process::{Process, children};
 use super::{LONG, eventually};
@@ -32,9 +32,14 @@ impl PatroniCluster {
     /// Starts an etcd and so many members, and waits until all of them are in place: one leads, the
     /// others stream from it.
     pub(crate) async fn start(release: Release, members: usize) -> PatroniCluster {
+        PatroniCluster::start_at(Place::Number, release, members).await
+    }
+
+    /// The same with members that call themselves like this.
+    pub(crate) async fn start_at(place: Place, release: Release, members: usize) -> PatroniCluster {
         let etcd = EtcdServer::start().await;
         let members = (1..=members)
-            .map(|number| PatroniMember::new(release, number, &etcd))
+            .map(|number| PatroniMember::new(place, release, number, &etcd))
             .collect();
         let mut patroni = PatroniCluster { etcd, members };
         patroni.members[0].start();
@@ -140,6 +145,7 @@ const IS_STANDBY: &str = "SELECT pg_is_in_recovery()";
 #[derive(Debug)]
 pub(crate) struct PatroniMember {
     pub(crate) name: String,
+    place: Place,
     release: Release,
     rest: Port,
     postgres: Port,
@@ -150,9 +156,10 @@ pub(crate) struct PatroniMember {
 }
 
 impl PatroniMember {
-    fn new(release: Release, number: usize, etcd: &EtcdServer) -> PatroniMember {
+    fn new(place: Place, release: Release, number: usize, etcd: &EtcdServer) -> PatroniMember {
         PatroniMember {
             name: format!("pg{number}"),
+            place,
             release,
             rest: Port::reserve(),
             postgres: Port::reserve(),
@@ -175,6 +182,8 @@ impl PatroniMember {
     /// JSON is YAML. Times are as short as 3.0.2 takes them (4.x raises the ttl to 20 s).
     fn configuration(&self) -> String {
         let [rest, postgres] = [&self.rest, &self.postgres].map(|port| port.address().to_string());
+        let [rest_called, postgres_called] =
+            [&self.rest, &self.postgres].map(|port| self.place.endpoint(port));
         let bin = binary("postgres");
         let everybody =
             ["all", "replication"].map(|what| format!("host {what} all 127.0.0.1/32 trust"));
@@ -182,7 +191,7 @@ impl PatroniMember {
             "scope": SCOPE,
             "namespace": "/service/",
             "name": self.name,
-            "restapi": { "listen": rest, "connect_address": rest },
+            "restapi": { "listen": rest, "connect_address": rest_called },
             "etcd3": { "hosts": self.etcd },
             "log": { "level": "INFO" },
             "bootstrap": {
@@ -195,7 +204,7 @@ impl PatroniMember {
                 "initdb": ["no-sync", { "encoding": "UTF8" }, { "locale": "C.UTF-8" }, { "wal-segsize": "1" }],
             },
             "postgresql": {
-                "listen": postgres, "connect_address": postgres,
+                "listen": postgres, "connect_address": postgres_called,
                 "data_dir": self.data(),
                 "bin_dir": bin.parent().unwrap(),
                 "pgpass": self.dir.path().join("pgpass"),
@@ -236,7 +245,7 @@ impl PatroniMember {
 
     /// `host:port` of its PostgreSQL, as an endpoint is called.
     pub(crate) fn endpoint(&self) -> String {
-        self.address().to_string()
+        self.place.endpoint(&self.postgres)
     }
 
     /// Asks its REST API: the body of the answer, whatever its status, or `None` without one.
