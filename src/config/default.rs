@@ -305,6 +305,9 @@ pub const SUPERSEDED_IDS_MAX: usize = 32;
 pub const RESTARTED_IDS_MAX: usize = 8;
 /// Postgres systems whose timelines are remembered before the first primary says which is ours.
 pub const SYSTEMS_SEEN_MAX: usize = 8;
+/// Positions of a primary that are remembered to measure its replicas by: with so many, each is at most
+/// a fifth of its age away from the next, for a day; in 3 KB.
+pub const LAG_SAMPLES_MAX: usize = 128;
 /// Body bytes a probe looks at.
 pub const PROBE_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Text a probe can look for; far below what it reads.

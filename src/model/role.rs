@@ -140,9 +140,9 @@ pub struct RedisFacts {
 /// How far a replica is behind the primary, as we measure it ourselves.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Lag {
-    /// The primary's last known position less its own, not below 0.
+    /// The primary's position when it looked less its own, not below 0.
     pub bytes: Option<u64>,
-    /// Age of what it replayed last; 0 when there is nothing to replay.
+    /// Age of the oldest write it lacks, as far as is known; 0 when it lacks none.
     pub seconds: Option<f64>,
 }
 

@@ -188,7 +188,7 @@ catalog! {
     ENDPOINT_LAG_BYTES Gauge "fairlead_endpoint_replica_lag_bytes" ["upstream", "endpoint"]
         "How far a replica is behind the primary; no series while that is not known.";
     ENDPOINT_LAG_SECONDS Gauge "fairlead_endpoint_replica_lag_seconds" ["upstream", "endpoint"]
-        "Age of what a replica replayed last, 0 when there is nothing to replay.";
+        "Age of the oldest write a replica lacks, as far as is known; 0 when it lacks none.";
     ENDPOINT_EVIDENCE_AGE Gauge "fairlead_endpoint_evidence_age_seconds" ["upstream", "endpoint"]
         "How long ago its last successful probe began.";
 

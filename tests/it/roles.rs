@@ -276,3 +276,38 @@ async fn two_strange_redis_primaries_are_a_split_brain_until_one_goes() {
     flagged(&proxy, &two.endpoint(), Flag::UnknownLineage).await;
     assert_eq!(proxy.primary("db"), Some(one.endpoint()));
 }
+
+#[tokio::test]
+async fn a_standby_that_has_stopped_to_receive_takes_no_reads_until_it_receives_again() {
+    let primary = PostgresServer::primary().await;
+    let standby = primary.standby().await;
+    let endpoints = [primary.endpoint(), standby.endpoint()];
+    let config = session_upstream("postgres", &endpoints, "60s", 100);
+    let limited = "balance = \"round_robin\"\nmax_lag_time = \"1s\"";
+    let proxy = Proxy::start(&config.replace("balance = \"round_robin\"", limited)).await;
+    assert_eq!(who(proxy.address("read")).await, port_of(&standby));
+
+    let source = standby.sql("SHOW primary_conninfo").await.unwrap();
+    let receive_from = async |source: &str| {
+        let source = source.replace('\'', "''");
+        standby
+            .sql(&format!("ALTER SYSTEM SET primary_conninfo = '{source}'"))
+            .await;
+        standby.sql("SELECT pg_reload_conf()").await;
+    };
+    receive_from("").await;
+    eventually("the standby to leave", LONG, async || {
+        let count = primary
+            .sql("SELECT count(*) FROM pg_stat_replication")
+            .await;
+        (count.as_deref() == Some("0")).then_some(())
+    })
+    .await;
+    primary.sql("CREATE TABLE late ()").await;
+    // It has replayed all it received, and says that there is nothing to replay.
+    let why = flagged(&proxy, &standby.endpoint(), Flag::Lagging).await;
+    assert!(why.contains("s behind, the limit is 1.0 s"), "{why}");
+
+    receive_from(&source).await;
+    assert_eq!(who(proxy.address("read")).await, port_of(&standby));
+}

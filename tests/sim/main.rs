@@ -3,8 +3,8 @@
 //! A seed makes a hidden truth (`truth`): endpoints that die, freeze, are promoted, come back with
 //! an old history; half of them with a `manager` that fails over, lies, takes back and falls silent.
 //! A lossy network, a restless operator (`world`), orders and restarts (`crisis`) turn it into events
-//! for the pure machine, and after every step the promises (`promise`, `word`, `membership`, `shards`) must
-//! hold. Half of the sources list the endpoints, and forget, rename and find them again all the time.
+//! for the pure machine, and after every step the promises (`promise`, `word`, `membership`, `shards`,
+//! `lag`) must hold. Half of the sources list the endpoints, and forget, rename and find them again all the time.
 //!
 //! `SIM_SEEDS=5000 cargo test --test sim` runs more of them, `SIM_SEED=n` replays one with its log.
 
@@ -16,6 +16,7 @@
 )]
 
 mod crisis;
+mod lag;
 mod manager;
 mod membership;
 mod promise;

@@ -18,6 +18,7 @@ use fairlead::upstream::endpoint::{Incarnation, RetireReason};
 use fairlead::upstream::lease::Lease;
 use fairlead::upstream::snapshot::{EndpointView, PickTable, Snapshot};
 
+use crate::lag::Yardstick;
 use crate::truth::SYSTEM;
 use crate::word::{Words, epoch_of};
 
@@ -59,6 +60,7 @@ pub(crate) struct Promises {
     /// When somebody last lost the lead.
     pub(crate) demoted: BTreeMap<Name, Time>,
     pub(crate) words: Words,
+    pub(crate) yardstick: Yardstick,
 }
 
 impl Promises {
@@ -76,6 +78,7 @@ impl Promises {
             is_sharded: matches!(config.source, Some(Source::RedisCluster(_))),
             demoted: BTreeMap::new(),
             words: Words::new(config.kind == UpstreamKind::Redis),
+            yardstick: Yardstick::new(config.lag_max),
         };
         promises.configure(config, picture, clock);
         promises
@@ -107,6 +110,7 @@ impl Promises {
         let fence = self.words.restart();
         self.heard.clear();
         self.demoted.clear();
+        self.yardstick.clear();
         self.led.clear();
         self.is_led = fence.is_some();
         self.epoch = epoch_of(fence.as_ref());
@@ -325,6 +329,7 @@ impl Promises {
         if self.is_sharded {
             return self.check_shards(picture);
         }
+        self.check_lag(picture)?;
         let roles = picture.roles.as_ref().ok_or("no roles")?;
         let is_first = !self.is_led;
         self.is_led |= roles.primary.is_some();

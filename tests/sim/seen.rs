@@ -21,6 +21,8 @@ pub(crate) struct Seen {
     pub(crate) discovered: u64,
     pub(crate) vanished: u64,
     pub(crate) settled_shards: u64,
+    pub(crate) lagging: u64,
+    pub(crate) last_resorts: u64,
 }
 
 impl Seen {
@@ -43,6 +45,8 @@ impl Seen {
         self.discovered += other.discovered;
         self.vanished += other.vanished;
         self.settled_shards += other.settled_shards;
+        self.lagging += other.lagging;
+        self.last_resorts += other.last_resorts;
     }
 
     pub(crate) fn is_eventful(&self) -> bool {
@@ -63,5 +67,7 @@ impl Seen {
             && self.discovered > 2000
             && self.vanished > 500
             && self.settled_shards > 100
+            && self.lagging > 1000
+            && self.last_resorts > 500
     }
 }

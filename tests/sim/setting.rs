@@ -6,7 +6,7 @@ use fairlead::base::rng::Rng;
 use fairlead::config::default;
 use fairlead::config::source::{Patroni, RedisCluster, Sentinel, Source};
 use fairlead::config::upstream::{
-    Balance, Endpoint, Health, PostgresProbe, Probe, Upstream, UpstreamKind,
+    Balance, Endpoint, Health, LagMax, PostgresProbe, Probe, Upstream, UpstreamKind,
 };
 
 /// Endpoints of the truth.
@@ -75,7 +75,11 @@ pub(crate) fn config(kind: UpstreamKind, rng: &mut Rng) -> Upstream {
         endpoints: (0..count).map(|at| endpoint(at, 1)).collect(),
         source,
         tls: None,
-        lag_max: Default::default(),
+        lag_max: LagMax {
+            bytes: (rng.below(2) == 0).then_some(1000),
+            time: (kind == UpstreamKind::Postgres && rng.below(2) == 0)
+                .then_some(Duration::from_secs(4)),
+        },
         release_rate: fairlead::config::default::RELEASE_RATE,
         held_max: fairlead::config::default::HELD_MAX,
         health: Some(Health {

@@ -47,6 +47,7 @@ impl World {
         for _ in 0..12 {
             generation = self.snapshot.generation;
             self.clock += 1000;
+            self.truth.pass(1000);
             self.apply(StateEvent::Resolved {
                 endpoint: Name::from(address(2).as_str()),
                 socket: Some("10.0.0.2:1".parse().expect("a socket")),

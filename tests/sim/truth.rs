@@ -9,6 +9,8 @@ use fairlead::model::verdict::{Evidence, ProbeFailure, ProbeFailureKind};
 
 /// Our database history; another one is a stranger's.
 pub(crate) const SYSTEM: u64 = 7;
+/// How long an answer takes.
+pub(crate) const TOOK: Duration = Duration::from_millis(1);
 /// As many Redis histories as are surely remembered as superseded.
 const HISTORIES_MAX: u64 = 30;
 /// Shards have no common past that could be forgotten.
@@ -34,6 +36,12 @@ pub(crate) struct Being {
     pub(crate) previous: u64,
     pub(crate) is_link_up: bool,
     pub(crate) is_loading: bool,
+    /// Bytes of its history that it has.
+    pub(crate) position: u64,
+    /// How far it stays behind whom it follows, in bytes; one that has stopped gets nothing at all.
+    pub(crate) behind: Option<u64>,
+    /// What it says of the seconds, right or wrong.
+    pub(crate) says_seconds: Option<f64>,
 }
 
 /// All endpoints there could be, configured or not.
@@ -63,6 +71,9 @@ impl Truth {
             previous: 0,
             is_link_up: true,
             is_loading: false,
+            position: 1000,
+            behind: Some(0),
+            says_seconds: Some(0.0),
         };
         Truth {
             kind,
@@ -88,26 +99,26 @@ impl Truth {
                 role: being.role,
                 system_identifier: being.system,
                 timeline: being.timeline,
-                lsn: 1,
-                replay_age_seconds: None,
+                lsn: being.position,
+                replay_age_seconds: being.says_seconds.filter(|_| being.role == Role::Replica),
             }),
             UpstreamKind::Redis => Evidence::Redis(RedisFacts {
                 role: being.role,
                 replication_id: replication_id(being.history),
                 previous_replication_id: replication_id(being.previous),
-                offset: 1,
+                offset: being.position,
                 is_link_up: being.is_link_up,
                 is_loading: being.is_loading,
             }),
             _ => Evidence::Alive("connected".into()),
         };
-        (Ok(evidence), millis(1))
+        (Ok(evidence), TOOK)
     }
 
     /// Something happens to somebody. Says what, for the log.
     pub(crate) fn happen(&mut self, may_be_foreign: bool, rng: &mut Rng) -> String {
         let position = rng.below(self.beings.len());
-        let what = match rng.below(33) / 2 {
+        let what = match rng.below(37) / 2 {
             0..=1 => self.set(position, Life::Dead),
             2..=3 => self.set(position, Life::Frozen),
             4..=6 => self.thaw(position),
@@ -116,10 +127,47 @@ impl Truth {
             11..=13 => self.rejoin(position, rng),
             14 => self.restart(position, rng),
             16 => self.mirror(position),
+            17..=18 => self.slow(position, rng),
             _ if may_be_foreign => self.estrange(position, rng),
             _ => "nothing",
         };
         format!("{position}: {what} -> {:?}", self.beings[position])
+    }
+
+    /// Time goes by: primaries write, now more and now less, and who follows them gets it.
+    pub(crate) fn pass(&mut self, bytes: u64) {
+        let works = |being: &Being| being.life == Life::Alive && !being.is_loading;
+        for being in &mut self.beings {
+            if being.role == Role::Primary && works(being) {
+                being.position += bytes;
+            }
+        }
+        for at in 0..self.beings.len() {
+            let being = &self.beings[at];
+            if being.role != Role::Replica || !works(being) || !being.is_link_up {
+                continue;
+            }
+            let leads = |other: &&Being| {
+                let is_its = match self.kind {
+                    UpstreamKind::Redis => other.history == being.history,
+                    _ => (other.system, other.timeline) == (being.system, being.timeline),
+                };
+                is_its && other.role == Role::Primary && works(other)
+            };
+            let leader = self.beings.iter().find(leads);
+            if let (Some(leader), Some(behind)) = (leader, being.behind) {
+                let has = leader.position.saturating_sub(behind);
+                self.beings[at].position = has.max(being.position);
+            }
+        }
+    }
+
+    /// It falls behind, stops, catches up; and it may say anything about that.
+    fn slow(&mut self, position: usize, rng: &mut Rng) -> &'static str {
+        let being = &mut self.beings[position];
+        being.behind = [None, Some(0), Some(300), Some(900), Some(2500)][rng.below(5)];
+        being.says_seconds = [None, Some(0.0), Some(0.5), Some(3600.0)][rng.below(4)];
+        "is slower or faster"
     }
 
     fn set(&mut self, position: usize, life: Life) -> &'static str {
@@ -206,6 +254,7 @@ impl Truth {
         being.system = leader.system;
         being.timeline = leader.timeline;
         being.history = leader.history;
+        being.position = leader.position;
         being.is_link_up = true;
         being.is_loading = false;
     }
@@ -260,6 +309,13 @@ impl Truth {
 
     /// The truth comes to rest: one newest primary, everybody else in sync with it.
     pub(crate) fn heal(&mut self, primary: usize) {
+        let newest = self.beings.iter().map(|being| being.position).max();
+        for (at, being) in self.beings.iter_mut().enumerate() {
+            being.position = newest.unwrap_or(0);
+            // Within the limits, and by half of them.
+            being.behind = Some(100 * at as u64);
+            being.says_seconds = Some(0.3);
+        }
         self.crown(primary);
         let other = (0..self.beings.len()).find(|at| !self.is_kin(*at, primary));
         if let Some(other) = other {

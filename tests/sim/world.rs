@@ -113,7 +113,10 @@ impl World {
 
     pub(crate) fn run(&mut self) -> Result<(), String> {
         for _ in 0..STEPS {
-            self.clock += 1 + self.rng.below(200) as u64;
+            let passed = 1 + self.rng.below(200) as u64;
+            self.clock += passed;
+            // An idle primary is the usual case.
+            self.truth.pass(passed * [0, 0, 1, 8][self.rng.below(4)]);
             match self.rng.below(100) {
                 0..=51 => self.ask(),
                 52..=59 => self.manage(),
@@ -180,8 +183,13 @@ impl World {
     }
 
     fn lease(&mut self) {
-        let wanted = [WantedRole::Primary, WantedRole::Replica, WantedRole::Any];
-        let wanted = wanted[self.rng.below(3)];
+        let wanted = [
+            WantedRole::Primary,
+            WantedRole::Replica,
+            WantedRole::PreferReplica,
+            WantedRole::Any,
+        ];
+        let wanted = wanted[self.rng.below(4)];
         let mut tried = Tried::default();
         for _ in 0..=self.rng.below(3) {
             let now = self.now();
@@ -191,6 +199,10 @@ impl World {
             };
             assert!(!tried.has(lease.position()), "picked one that was tried");
             assert!(!lease.incarnation().is_retired(), "picked a retired life");
+            let is_resort = wanted == WantedRole::PreferReplica
+                && self.snapshot.primary.positions.contains(&lease.position());
+            assert!(!is_resort || self.snapshot.replica.positions.is_empty());
+            self.seen.last_resorts += u64::from(is_resort);
             tried.add(lease.position());
             self.seen.picks += 1;
             let is_alive = self.truth.beings[position(&lease.endpoint().id)].life == Life::Alive;
@@ -404,6 +416,8 @@ impl World {
         };
         self.seen.split_brains += u64::from(roles.is_split_brain);
         let is_fenced = |text: &String| text.contains("fenced");
+        let is_lagging = |text: &&String| text.contains("lagging");
+        self.seen.lagging += looks.iter().filter(is_lagging).count() as u64;
         self.seen.fenced += looks.iter().filter(|text| is_fenced(text)).count() as u64;
     }
 }

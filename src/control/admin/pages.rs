@@ -239,7 +239,7 @@ pub struct EndpointPage {
     /// Behind the primary by this much; null for a primary and where it is not known.
     #[serde(default)]
     pub lag_bytes: Option<u64>,
-    /// Age of what it replayed last, 0 when there is nothing to replay.
+    /// Age of the oldest write it lacks, as far as is known; 0 when it lacks none.
     #[serde(default)]
     pub lag_seconds: Option<f64>,
     /// Its weight; 0 drains it.

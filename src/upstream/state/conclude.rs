@@ -8,9 +8,10 @@ use crate::model::event::EventKind;
 use crate::model::flags::Flag;
 use crate::model::name::Name;
 use crate::model::role::{Epoch, Lag, Role};
+use crate::policy::balance;
 use crate::policy::failover::Suspended;
+use crate::policy::lag::{self, TooFar};
 use crate::policy::topology::{Advice, Claim, Election, Topology};
-use crate::policy::{balance, lag};
 use crate::upstream::effect::Effect;
 use crate::upstream::endpoint::RetireReason;
 use crate::upstream::snapshot::{EndpointView, PickTable, RolesView, Snapshot};
@@ -194,17 +195,25 @@ impl UpstreamState {
     /// stay as they are while the same replica is too far: its bytes change with every probe.
     fn measure_lag(&mut self, election: &Election) {
         let led_by = election.primary.and_then(|at| self.entries.get(at));
-        let primary = led_by.and_then(|entry| entry.evidence.clone());
+        let is_led = led_by.is_some();
+        if let Some((entry, evidence)) = led_by.and_then(|e| Some((e, e.evidence.as_ref()?))) {
+            self.track.note(evidence, entry.read_at);
+        }
         for (entry, standing) in self.entries.iter_mut().zip(&election.standings) {
             let evidence = entry.evidence.as_ref();
             let replica = evidence.filter(|_| standing.role == Role::Replica);
-            let lag = replica.map_or(Lag::default(), |own| lag::measure(primary.as_ref(), own));
-            entry.endpoint.lag.set(lag);
-            let was_too_far = entry.too_far.is_some();
-            let why = replica.and_then(|_| {
-                lag::too_far(lag, self.config.lag_max, primary.is_some(), was_too_far)
-            });
-            if why.is_some() != was_too_far {
+            let Some(replica) = replica else {
+                entry.endpoint.lag.set(Lag::default());
+                entry.too_far = None;
+                continue;
+            };
+            let lag = lag::measure(&self.track, is_led, replica, entry.read_at);
+            let before = entry.endpoint.lag.load();
+            entry.endpoint.lag.set(lag.shown(before));
+            let before = entry.too_far.as_ref();
+            let why = lag::too_far(lag, self.config.lag_max, is_led, before);
+            let kind = |far: &TooFar| std::mem::discriminant(far);
+            if why.as_ref().map(kind) != before.map(kind) {
                 entry.too_far = why;
             }
         }

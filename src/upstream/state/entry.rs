@@ -9,6 +9,7 @@ use crate::model::flags::{Flag, Flags};
 use crate::model::role::Role;
 use crate::model::verdict::Evidence;
 use crate::policy::health::{Health, Rules};
+use crate::policy::lag::TooFar;
 use crate::policy::topology::{Claim, Standing};
 use crate::upstream::effect::Effect;
 use crate::upstream::endpoint::{Endpoint, Incarnation};
@@ -27,6 +28,8 @@ pub(super) struct Entry {
     pub(super) evidence: Option<Evidence>,
     /// When it was asked what it last said.
     pub(super) evidence_at: Option<Time>,
+    /// When it looked, as far as we know: half way between the question and the answer.
+    pub(super) read_at: Time,
     /// When the newest verdict asked.
     pub(super) heard_at: Option<Time>,
     /// It has lost the lead: what it was asked before does not make it primary again.
@@ -47,7 +50,7 @@ pub(super) struct Entry {
     /// What the probe said that took it down.
     pub(super) down_why: Option<Arc<str>>,
     /// Why a replica is too far behind to take reads. Is as it was while the primary is silent.
-    pub(super) too_far: Option<String>,
+    pub(super) too_far: Option<TooFar>,
 }
 
 /// The thresholds of a probe's settings.
@@ -73,6 +76,7 @@ impl Entry {
             health: health(has_probe, now),
             evidence: None,
             evidence_at: None,
+            read_at: now,
             heard_at: None,
             believed_from: None,
             is_balanced: true,
@@ -150,7 +154,10 @@ impl Entry {
             since: now,
             why: match &self.down_why {
                 Some(why) if shows_probe => Some(Arc::clone(why)),
-                _ => standing.why.or_else(|| self.too_far.clone()).map(Arc::from),
+                _ => {
+                    let too_far = || self.too_far.as_ref().map(|far| far.why().to_owned());
+                    standing.why.or_else(too_far).map(Arc::from)
+                }
             },
         }
     }

@@ -28,6 +28,7 @@ use crate::model::source::FailoverStep;
 use crate::model::verdict::Verdict;
 use crate::policy::failover::Failover;
 use crate::policy::health::Transition;
+use crate::policy::lag::Track;
 use crate::policy::topology::Topology;
 use crate::upstream::effect::{Effect, StateEvent};
 use crate::upstream::endpoint::{Incarnation, RetireReason};
@@ -43,6 +44,8 @@ pub struct UpstreamState {
     entries: Vec<Entry>,
     /// `None` in an upstream whose kind has no roles.
     topology: Option<Topology>,
+    /// Where the primary was, to measure its replicas by.
+    track: Track,
     roles: Option<RolesView>,
     /// The last primary, also while there is one.
     last_primary: Option<Name>,
@@ -97,6 +100,7 @@ impl UpstreamState {
     ) -> (UpstreamState, Vec<Effect>) {
         let mut state = UpstreamState {
             topology: Topology::of(&config),
+            track: Track::default(),
             roles: None,
             last_primary: None,
             split_brain: Vec::new(),
@@ -187,6 +191,7 @@ impl UpstreamState {
             }
             entry.evidence = Some(evidence);
             entry.evidence_at = entry.heard_at;
+            entry.read_at = verdict.asked_at.after(verdict.took / 2);
         }
         Some(changes)
     }

@@ -26,6 +26,7 @@ impl UpstreamState {
         let topology = self.topology.filter(|_| is_same_kind);
         let mut state = UpstreamState {
             topology: topology.or_else(|| Topology::of(&config)),
+            track: self.track,
             roles: None,
             last_primary: self.last_primary.filter(|_| is_same_kind),
             split_brain: Vec::new(),
