@@ -15,6 +15,7 @@ use crate::cli::table::{Cell, Table, Tone, wants_colours};
 use crate::config::upstream::Upstream;
 use crate::config::{Config, default};
 use crate::io::net::resolve::Resolver;
+use crate::io::net::tls::Speaks;
 use crate::io::probe;
 use crate::io::source::{self, Means};
 use crate::model::address::Address;
@@ -135,6 +136,7 @@ async fn ask_endpoint(
         return Ok(format!("at {socket}, no probe is configured"));
     };
     let tls = upstream.tls.as_ref();
+    let tls = tls.map(|tls| (tls, Speaks::of(upstream.kind)));
     let mut probe = probe::build(&health.probe, socket, &address.to_string(), tls);
     let began_at = time::now();
     match tokio::time::timeout(health.timeout, probe.probe()).await {

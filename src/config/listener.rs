@@ -45,6 +45,16 @@ impl Protocol {
             Protocol::Redis(_) => "redis",
         }
     }
+
+    /// Whether and how TLS ends here.
+    pub fn tls(&self) -> Option<&ListenerTls> {
+        match self {
+            Protocol::Http(http) => http.tls.as_ref(),
+            Protocol::Tcp(session) | Protocol::Postgres(session) | Protocol::Redis(session) => {
+                session.tls.as_ref()
+            }
+        }
+    }
 }
 
 /// Settings of an `http` listener.
@@ -56,6 +66,8 @@ pub struct HttpListener {
     pub request_head_timeout: Duration,
     /// An open connection without a request is closed after this.
     pub keepalive_timeout: Duration,
+    /// TLS ends here; none = in clear.
+    pub tls: Option<ListenerTls>,
 }
 
 /// Settings of a `tcp`, `postgres` or `redis` listener.

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use crate::base::rng::Rng;
 use crate::config::upstream::Health;
 use crate::control::actor::{Actor, Ending};
+use crate::io::net::tls::Speaks;
 use crate::io::probe::{self, Report, Rhythm};
 use crate::upstream::cell::Kick;
 use crate::upstream::effect::StateEvent;
@@ -78,6 +79,7 @@ impl Actor {
             hunt: Arc::clone(&hunt),
         };
         let tls = self.config.tls.as_ref();
+        let tls = tls.map(|tls| (tls, Speaks::of(self.config.kind)));
         let probe = probe::build(&health.probe, socket, &endpoint.id, tls);
         let reports = self.to_self.reports.clone();
         let running = probe::run(probe, rhythm, (endpoint.id.clone(), self.runs), reports);

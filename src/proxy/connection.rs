@@ -12,6 +12,7 @@ use crate::config::default;
 use crate::config::listener::Protocol;
 use crate::config::upstream::UpstreamKind;
 use crate::io::net::dial;
+use crate::io::net::tls::Acceptor;
 use crate::proxy::http::client::{Client, Times};
 use crate::proxy::listener::{LocalListener, LocalTable};
 use crate::proxy::tcp::secure::SessionTls;
@@ -43,17 +44,41 @@ pub fn serve(
 ) -> Pin<Box<dyn Future<Output = ()>>> {
     let table = listener.table(&worker);
     match &table.picture.config.protocol {
+        // A handshake is work that nobody beyond a limit gets.
+        Protocol::Http(_) if !info.is_admitted && table.picture.acceptor.is_some() => {
+            Box::pin(async {})
+        }
         Protocol::Http(_) if !info.is_admitted => Box::pin(async move {
             http::serve::turn_away(stream, info.client, &worker, &listener).await;
         }),
         Protocol::Http(settings) => {
             let times = Times::of(settings);
             let client = Client::new(stream, info.client, &worker);
-            Box::pin(http::serve::serve(client, times, worker, listener))
+            match table.picture.acceptor.clone() {
+                None => Box::pin(http::serve::serve(client, times, worker, listener)),
+                Some(acceptor) => {
+                    Box::pin(serve_secured(client, acceptor, times, worker, listener))
+                }
+            }
         }
         Protocol::Tcp(_) | Protocol::Postgres(_) | Protocol::Redis(_) => {
             Box::pin(serve_session(stream, info, table, worker, listener))
         }
+    }
+}
+
+/// Serves requests under TLS. The handshake is boxed by itself: it is large, and soon over.
+async fn serve_secured(
+    mut client: Client,
+    acceptor: Acceptor,
+    times: Times,
+    worker: Rc<Worker>,
+    listener: Rc<LocalListener>,
+) {
+    let secured = Box::pin(client.secure(&acceptor, &worker)).await;
+    drop(acceptor);
+    if secured.is_ok() {
+        http::serve::serve(client, times, worker, listener).await;
     }
 }
 

@@ -16,6 +16,7 @@ pub mod http;
 pub mod listener;
 pub mod postgres;
 pub mod redis;
+pub mod secure;
 pub mod tcp;
 #[cfg(test)]
 pub(crate) mod testing;

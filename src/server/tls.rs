@@ -6,7 +6,6 @@ use std::fmt;
 use crate::config::Config;
 use crate::config::listener::{Listener, Protocol};
 use crate::config::tls::ListenerTls;
-use crate::config::upstream::UpstreamKind;
 use crate::io::net::tls::{Acceptor, Connector, Speaks};
 use crate::model::name::Name;
 
@@ -48,7 +47,7 @@ impl Opened {
             let Some(tls) = &upstream.tls else {
                 continue;
             };
-            match Connector::open(tls, speaks(upstream.kind)) {
+            match Connector::open(tls, Speaks::of(upstream.kind)) {
                 Ok(connector) => drop(opened.connectors.insert(name.clone(), connector)),
                 Err(error) => problems.push(format!("upstream {name}: {error}")),
             }
@@ -72,18 +71,10 @@ impl Opened {
 }
 
 fn of_listener(listener: &Listener) -> Option<(&ListenerTls, Speaks)> {
-    match &listener.protocol {
-        Protocol::Postgres(session) => Some((session.tls.as_ref()?, Speaks::Postgres)),
-        Protocol::Tcp(session) | Protocol::Redis(session) => {
-            Some((session.tls.as_ref()?, Speaks::Other))
-        }
-        Protocol::Http(_) => None,
-    }
-}
-
-fn speaks(kind: UpstreamKind) -> Speaks {
-    match kind {
-        UpstreamKind::Postgres => Speaks::Postgres,
-        UpstreamKind::Redis | UpstreamKind::Tcp | UpstreamKind::Http => Speaks::Other,
-    }
+    let speaks = match &listener.protocol {
+        Protocol::Http(_) => Speaks::Http,
+        Protocol::Postgres(_) => Speaks::Postgres,
+        Protocol::Tcp(_) | Protocol::Redis(_) => Speaks::Other,
+    };
+    Some((listener.protocol.tls()?, speaks))
 }

@@ -16,6 +16,7 @@ mod draining;
 mod drill;
 mod hold;
 mod http;
+mod https;
 mod online;
 mod patroni;
 mod postgres;

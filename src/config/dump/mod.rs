@@ -163,9 +163,9 @@ pub(super) fn listener(listener: &Listener) -> Section {
             }
             section.time("request_head_timeout", http.request_head_timeout);
             section.time("keepalive_timeout", http.keepalive_timeout);
+            source::put_listener_tls(&mut section, http.tls.as_ref());
         }
-        Protocol::Tcp(session) => put_session(&mut section, session),
-        Protocol::Redis(session) => {
+        Protocol::Tcp(session) | Protocol::Redis(session) => {
             put_session(&mut section, session);
             source::put_listener_tls(&mut section, session.tls.as_ref());
         }

@@ -273,6 +273,11 @@ impl Kind {
         }
     }
 
+    /// What stands before the word in a sentence.
+    pub fn article(self) -> &'static str {
+        if self == Kind::Http { "an" } else { "a" }
+    }
+
     /// Whether its endpoints have roles.
     pub fn has_roles(self) -> bool {
         matches!(self, Kind::Postgres | Kind::Redis)

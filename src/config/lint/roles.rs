@@ -172,13 +172,9 @@ pub(super) fn lint_certificates(written: &Written, config: &Config, findings: &m
         let is_used = config
             .listeners
             .values()
-            .any(|listener| match &listener.protocol {
-                Protocol::Http(_) => false,
-                Protocol::Tcp(session) | Protocol::Postgres(session) | Protocol::Redis(session) => {
-                    let mut shown = session.tls.iter().flat_map(|tls| &tls.certificates);
-                    shown.any(|certificate| certificate.name.as_str() == name)
-                }
-            });
+            .flat_map(|listener| listener.protocol.tls())
+            .flat_map(|tls| &tls.certificates)
+            .any(|certificate| certificate.name.as_str() == name);
         if !is_used {
             findings
                 .warning(

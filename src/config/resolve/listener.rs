@@ -83,9 +83,14 @@ fn http(
     let table = &named.read.table;
     let written = around.written;
     refuse_session_keys(table, findings);
-    if let Some(field) = &table.tls {
-        tls::note_not_yet("listener", Kind::Http, field, findings);
-    }
+    let tls = tls::listener(
+        named,
+        Kind::Http,
+        written,
+        around.certificates,
+        around.secrets,
+        findings,
+    );
     let upstream = upstream(named, Kind::Http, written, findings);
     if table.upstream.is_none() && !named.read.is_broken("upstream") && !has_route(named, written) {
         findings
@@ -116,6 +121,7 @@ fn http(
             default::CLIENT_KEEPALIVE_TIMEOUT,
             findings,
         ),
+        tls,
     }
 }
 
@@ -137,8 +143,7 @@ fn refuse_session_keys(table: &ListenerTable, findings: &mut Findings<'_>) {
 
 /// Keys that need to know who logs in.
 pub(super) fn refuse_postgres_keys(table: &ListenerTable, kind: Kind, findings: &mut Findings<'_>) {
-    let article = if kind == Kind::Http { "an" } else { "a" };
-    let kind = kind.as_str();
+    let (article, kind) = (kind.article(), kind.as_str());
     let message = |key: &str| format!("{article} {kind} listener has no `{key}`");
     let help = "it is for postgres listeners: leave it out";
     refuse(

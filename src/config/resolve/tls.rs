@@ -60,10 +60,6 @@ pub(super) fn listener(
     findings: &mut Findings<'_>,
 ) -> Option<ListenerTls> {
     let field = named.read.table.tls.as_ref()?;
-    if matches!(kind, Kind::Http | Kind::Tcp) {
-        note_not_yet("listener", kind, field, findings);
-        return None;
-    }
     let table = field.get_ref();
     let owner = Owner::below(named, "tls", &field.span(), findings);
     let references = owner.filled(
@@ -79,29 +75,6 @@ pub(super) fn listener(
         is_required: is_required(table, kind, &client, findings),
         client,
     })
-}
-
-/// `https` and the like: not in this version.
-pub(super) fn note_not_yet<T>(
-    what: &str,
-    kind: Kind,
-    field: &Spanned<T>,
-    findings: &mut Findings<'_>,
-) {
-    let kind = kind.as_str();
-    let article = if what.starts_with('u') { "an" } else { "a" };
-    findings
-        .error(
-            "not-available",
-            key_span(findings.text, &field.span()),
-            format!(
-                "`tls` of {article} {what} of kind \"{kind}\" is not available in this version"
-            ),
-        )
-        .help(format!(
-            "postgres and redis can have it; here leave it out, or put something in front that \
-             speaks TLS: nothing is encrypted by this {what}"
-        ));
 }
 
 fn named_certificates(
@@ -173,10 +146,14 @@ fn is_required(
     client: &ClientCertificates,
     findings: &mut Findings<'_>,
 ) -> bool {
-    if kind == Kind::Redis {
+    if kind != Kind::Postgres {
         refuse(
             &table.required,
-            "a redis listener with `tls` takes nothing else",
+            &format!(
+                "{} {} listener with `tls` takes nothing else",
+                kind.article(),
+                kind.as_str()
+            ),
             "leave `required` out; for clients in clear add a listener without `tls`",
             findings,
         );

@@ -14,7 +14,6 @@ use crate::config::file::table::{
 };
 use crate::config::problem::Findings;
 use crate::config::secret::SecretReader;
-use crate::config::tls::UpstreamTls;
 use crate::config::upstream::{Balance, Endpoint, LagMax, Upstream, UpstreamKind};
 use crate::model::address::{Address, AddressError};
 use crate::model::name::Name;
@@ -37,7 +36,7 @@ pub(super) fn upstream(
     let endpoints = endpoints(named, findings);
     let health = health::health(named, secrets, findings);
     let source = source::source(named, secrets, findings);
-    let tls = tls(named, kind, secrets, findings);
+    let tls = tls::upstream(&Owner::of(named), &table.tls, secrets, findings);
     refuse_http_keys(table, kind, findings);
     let connect_timeout = match kind {
         Some(kind) if kind.has_roles() => default::CONNECT_TIMEOUT_DATABASE,
@@ -120,20 +119,6 @@ fn refuse_http_keys(table: &UpstreamTable, kind: Option<Kind>, findings: &mut Fi
         help,
         findings,
     );
-}
-
-fn tls(
-    named: &Named<UpstreamTable>,
-    kind: Option<Kind>,
-    secrets: &SecretReader,
-    findings: &mut Findings<'_>,
-) -> Option<UpstreamTls> {
-    let field = &named.read.table.tls;
-    if let (Some(field), Some(kind @ (Kind::Http | Kind::Tcp))) = (field, kind) {
-        tls::note_not_yet("upstream", kind, field, findings);
-        return None;
-    }
-    tls::upstream(&Owner::of(named), field, secrets, findings)
 }
 
 fn lag_max(table: &UpstreamTable, kind: Option<Kind>, findings: &mut Findings<'_>) -> LagMax {

@@ -135,14 +135,13 @@ pub(super) const MISTAKES: &[(&[&str], &str)] = &[
     ),
     // TLS
     (
-        &["not-available"],
-        "@web\n¡tls = { certificates = [\"site\"] }\n@app\n@cert\n",
+        &["unknown-name"],
+        "@web\ntls = { certificates = [¡\"sight\"] }\n@app\n@cert\n",
     ),
     (
-        &["not-available"],
-        "[listeners.t]\nbind = [\"0.0.0.0:1\"]\nkind = \"tcp\"\nupstream = \"app\"\n¡tls = { certificates = [\"site\"] }\n@app\n@cert\n",
+        &["key-does-nothing"],
+        "[listeners.t]\nbind = [\"0.0.0.0:1\"]\nkind = \"tcp\"\nupstream = \"app\"\ntls = { certificates = [\"site\"], ¡required = true }\n@app\n@cert\n",
     ),
-    (&["not-available"], "@web\n@app\n¡tls = {}\n"),
     (
         &["unknown-name"],
         "@pg\ntls = { certificates = [¡\"sight\"] }\n@db\n@cert\n",

@@ -1,8 +1,10 @@
 //! Sockets: `bind` makes those we listen on, `dial` those we open, `resolve` turns host names into
-//! addresses; `stream` is a connection in clear or under `tls`; `relay` moves bytes between two.
+//! addresses; `stream` is a connection in clear or under `tls`, `halves` its two
+//! directions; `relay` moves bytes between two.
 
 pub mod bind;
 pub mod dial;
+pub mod halves;
 pub mod relay;
 pub mod resolve;
 pub mod stream;

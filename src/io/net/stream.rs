@@ -2,9 +2,9 @@
 //!
 //! The few operations here are what a session needs; whoever wants more takes the socket below.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -94,6 +94,38 @@ impl Stream {
         }
     }
 
+    /// Sends small writes at once.
+    ///
+    /// # Errors
+    /// The socket is gone.
+    pub fn set_nodelay(&self) -> io::Result<()> {
+        let socket = self.socket().ok_or(io::ErrorKind::NotConnected)?;
+        socket.set_nodelay(true)
+    }
+
+    /// Whether it is under TLS.
+    pub fn is_secure(&self) -> bool {
+        matches!(self, Stream::Tls(_))
+    }
+
+    /// Whether nothing has arrived that nobody has read: neither bytes nor an end. In clear that is
+    /// what the event loop knows, without a system call; what has arrived under TLS may be a part of
+    /// no message, so it is read, and what can be read is lost.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        match self {
+            Stream::Plain(stream) => stream.poll_read_ready(&mut cx).is_pending(),
+            Stream::Tls(stream) => {
+                let mut byte = [0];
+                let mut buffer = ReadBuf::new(&mut byte);
+                Pin::new(&mut **stream)
+                    .poll_read(&mut cx, &mut buffer)
+                    .is_pending()
+            }
+            Stream::Gone => false,
+        }
+    }
+
     /// Makes the coming close a reset: what is buffered is not sent, and the other side learns that
     /// this was not the end.
     pub fn reset(&self) {
@@ -129,6 +161,22 @@ impl AsyncWrite for Stream {
             Stream::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
             Stream::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Stream::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, parts),
+            Stream::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,8 +1,6 @@
 //! `health = { http = { … } }`: one request on a new connection, the status and maybe the body as
 //! expected.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Empty};
@@ -11,23 +9,25 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
 use crate::config::{default, upstream};
-use crate::io::probe::{Asked, Asking, Probe, broken, connect};
+use crate::io::probe::link::Link;
+use crate::io::probe::{Asked, Asking, Probe, broken};
 use crate::model::verdict::{Evidence, ProbeFailure, ProbeFailureKind};
 
 /// Asks for one page.
 #[derive(Debug)]
 pub struct HttpProbe {
     config: upstream::HttpProbe,
-    socket: SocketAddr,
+    link: Link,
     authority: String,
 }
 
 impl HttpProbe {
-    /// A probe of the endpoint at `socket`; `address` is the `Host` where none is configured.
-    pub fn new(config: &upstream::HttpProbe, socket: SocketAddr, address: &str) -> HttpProbe {
+    /// A probe of the endpoint at the end of `link`; `address` is the `Host` where none is
+    /// configured.
+    pub fn new(config: &upstream::HttpProbe, link: Link, address: &str) -> HttpProbe {
         HttpProbe {
             config: config.clone(),
-            socket,
+            link,
             authority: config.host.clone().unwrap_or_else(|| address.to_owned()),
         }
     }
@@ -48,8 +48,8 @@ impl HttpProbe {
             .map_err(|error| bad(format!("the request cannot be made: {error}")))
     }
 
-    async fn ask(&self) -> Asked {
-        let stream = connect(self.socket).await?;
+    async fn ask(&mut self) -> Asked {
+        let stream = self.link.connect().await?;
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(default::HEAD_BYTES_MAX)
             .handshake(TokioIo::new(stream))

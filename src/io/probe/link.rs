@@ -14,25 +14,18 @@ use crate::model::verdict::{ProbeFailure, ProbeFailureKind};
 pub struct Link {
     socket: SocketAddr,
     address: Option<Address>,
-    tls: Option<UpstreamTls>,
-    speaks: Speaks,
+    tls: Option<(UpstreamTls, Speaks)>,
     /// Opened once, and again after it was of no use: a file may have been replaced.
     connector: Option<Connector>,
 }
 
 impl Link {
     /// To the endpoint at `socket`, which the operator calls `address`.
-    pub fn new(
-        socket: SocketAddr,
-        address: &str,
-        tls: Option<&UpstreamTls>,
-        speaks: Speaks,
-    ) -> Link {
+    pub fn new(socket: SocketAddr, address: &str, tls: Option<(&UpstreamTls, Speaks)>) -> Link {
         Link {
             socket,
             address: address.parse().ok(),
-            tls: tls.cloned(),
-            speaks,
+            tls: tls.map(|(tls, speaks)| (tls.clone(), speaks)),
             connector: None,
         }
     }
@@ -40,12 +33,12 @@ impl Link {
     /// A new connection. Its time is bounded by the whole probe.
     pub(super) async fn connect(&mut self) -> Result<Stream, ProbeFailure> {
         let stream = connect(self.socket).await?;
-        let (Some(tls), Some(address)) = (&self.tls, &self.address) else {
+        let (Some((tls, speaks)), Some(address)) = (&self.tls, &self.address) else {
             return Ok(stream.into());
         };
         let connector = match self.connector.take() {
             Some(connector) => connector,
-            None => Connector::open(tls, self.speaks).map_err(|error| failure(&error))?,
+            None => Connector::open(tls, *speaks).map_err(|error| failure(&error))?,
         };
         let secured = connector.connect(stream, address).await;
         let secured = secured.map_err(|error| failure(&error))?;

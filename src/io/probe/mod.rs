@@ -51,20 +51,14 @@ pub fn build(
     probe: &upstream::Probe,
     socket: SocketAddr,
     address: &str,
-    tls: Option<&UpstreamTls>,
+    tls: Option<(&UpstreamTls, Speaks)>,
 ) -> Box<dyn Probe> {
-    let link = |speaks| Link::new(socket, address, tls, speaks);
+    let link = Link::new(socket, address, tls);
     match probe {
-        upstream::Probe::Tcp => Box::new(tcp::TcpProbe::new(socket)),
-        upstream::Probe::Http(config) => Box::new(http::HttpProbe::new(config, socket, address)),
-        upstream::Probe::Postgres(config) => {
-            let link = link(Speaks::Postgres);
-            Box::new(postgres::PostgresProbe::new(config, link))
-        }
-        upstream::Probe::Redis(config) => {
-            let link = link(Speaks::Other);
-            Box::new(redis::RedisProbe::new(config, link))
-        }
+        upstream::Probe::Tcp => Box::new(tcp::TcpProbe::new(link)),
+        upstream::Probe::Http(config) => Box::new(http::HttpProbe::new(config, link, address)),
+        upstream::Probe::Postgres(config) => Box::new(postgres::PostgresProbe::new(config, link)),
+        upstream::Probe::Redis(config) => Box::new(redis::RedisProbe::new(config, link)),
     }
 }
 

@@ -1,28 +1,27 @@
-//! `health = { tcp = {} }`: a connection can be made. A frozen process passes this: its kernel
-//! still accepts.
+//! `health = { tcp = {} }`: a connection can be made, under TLS where the upstream has it. In clear a
+//! frozen process passes this: its kernel still accepts.
 
-use std::net::SocketAddr;
-
-use crate::io::probe::{Asking, Probe, connect};
+use crate::io::probe::link::Link;
+use crate::io::probe::{Asking, Probe};
 use crate::model::verdict::Evidence;
 
 /// Connects and hangs up.
 #[derive(Debug)]
 pub struct TcpProbe {
-    socket: SocketAddr,
+    link: Link,
 }
 
 impl TcpProbe {
-    /// A probe of the endpoint at `socket`.
-    pub fn new(socket: SocketAddr) -> TcpProbe {
-        TcpProbe { socket }
+    /// A probe of the endpoint at the end of `link`.
+    pub fn new(link: Link) -> TcpProbe {
+        TcpProbe { link }
     }
 }
 
 impl Probe for TcpProbe {
     fn probe(&mut self) -> Asking<'_> {
         Box::pin(async {
-            connect(self.socket).await?;
+            self.link.connect().await?;
             Ok(Evidence::Alive("connected".to_owned()))
         })
     }

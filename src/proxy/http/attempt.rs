@@ -3,10 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
 use crate::base::time::{self, Time};
-use crate::io::net::dial::{self, DialOptions, dial};
+use crate::io::net::dial::{self, DialOptions};
+use crate::io::net::stream::Stream;
+use crate::io::net::tls::Connector;
 use crate::model::failure::FailureKind;
 use crate::proxy::alarm::{Alarm, Rung};
 use crate::proxy::error::{ProxyError, Replay};
@@ -15,6 +15,7 @@ use crate::proxy::http::client::make_room;
 use crate::proxy::http::h1::head::Progress;
 use crate::proxy::http::h1::request::Method;
 use crate::proxy::http::h1::response::ResponseHead;
+use crate::proxy::secure::reach;
 use crate::proxy::wire::{self, Received, Stop};
 use crate::proxy::worker::Worker;
 use crate::upstream::lease::Lease;
@@ -22,8 +23,8 @@ use crate::upstream::lease::Lease;
 /// A connection to the leased endpoint.
 #[derive(Debug)]
 pub struct Upstream {
-    /// The socket.
-    pub stream: TcpStream,
+    /// The connection.
+    pub stream: Stream,
     /// To make it; `None` = it has carried another exchange before, and the endpoint may have closed
     /// it meanwhile.
     pub connected_in: Option<Duration>,
@@ -45,6 +46,7 @@ pub struct Answer {
 pub async fn connect(
     lease: &Lease,
     worker: &Rc<Worker>,
+    connector: Option<&Connector>,
     is_fresh_wanted: bool,
     until: Time,
 ) -> Result<Upstream, ProxyError> {
@@ -58,7 +60,7 @@ pub async fn connect(
     let began_at = time::now();
     let timeout = timeout.min(until.since(began_at));
     // Boxed, because it is rare and would make every exchange larger.
-    let dialled = Box::pin(dial(lease.socket(), timeout, DialOptions::PLAIN)).await;
+    let dialled = Box::pin(reach(lease, timeout, connector, DialOptions::PLAIN)).await;
     dialled
         .map(|stream| Upstream {
             stream,

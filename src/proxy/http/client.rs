@@ -1,26 +1,28 @@
 //! The client's side of one HTTP/1 connection: request heads in, answers out.
 
+use std::mem;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
 use crate::config::default;
 use crate::config::listener::HttpListener;
+use crate::io::net::stream::Stream;
+use crate::io::net::tls::Acceptor;
 use crate::model::failure::FailureKind;
 use crate::proxy::alarm::{Alarm, Rung};
 use crate::proxy::http::h1::head::{HeadError, Progress};
 use crate::proxy::http::h1::request::RequestHead;
 use crate::proxy::http::text::ClientIp;
+use crate::proxy::secure;
 use crate::proxy::wire::{self, Received, Stop};
 use crate::proxy::worker::Worker;
 
 /// One client connection.
 #[derive(Debug)]
 pub struct Client {
-    /// The socket.
-    pub stream: TcpStream,
+    /// The connection.
+    pub stream: Stream,
     /// The other end.
     pub address: SocketAddr,
     /// Its IP address as a text.
@@ -65,15 +67,34 @@ pub enum NoRequest {
 
 impl Client {
     /// A connection that was just accepted.
-    pub fn new(stream: TcpStream, address: SocketAddr, worker: &Worker) -> Client {
+    pub fn new(stream: impl Into<Stream>, address: SocketAddr, worker: &Worker) -> Client {
         Client {
-            stream,
+            stream: stream.into(),
             address,
             ip: ClientIp::of(address),
             alarm: worker.alarms.register(),
             ahead: None,
             pipelined: None,
         }
+    }
+
+    /// The handshake, before anything else was read.
+    ///
+    /// # Errors
+    /// Why there will be no request.
+    pub async fn secure(
+        &mut self,
+        acceptor: &Acceptor,
+        worker: &Worker,
+    ) -> Result<(), FailureKind> {
+        let Stream::Plain(stream) = mem::replace(&mut self.stream, Stream::Gone) else {
+            return Err(FailureKind::BadRequest);
+        };
+        stream.set_nodelay(true).unwrap_or_default();
+        let until = worker.recently().after(default::TLS_HANDSHAKE_TIMEOUT);
+        self.alarm.set_deadline(until);
+        self.stream = secure::accept(stream, acceptor, &self.alarm).await?.into();
+        Ok(())
     }
 
     /// Puts the next request aside while the current one waits for its answer. A copy of just its
@@ -83,8 +104,8 @@ impl Client {
         self.pipelined = ahead.map(|ahead| Box::from(ahead.bytes()));
     }
 
-    /// The socket, the address, the alarm, and the bytes that were read ahead: for a tunnel.
-    pub fn into_parts(self) -> (TcpStream, SocketAddr, Alarm, Box<[u8]>) {
+    /// The connection, the address, the alarm, and the bytes that were read ahead: for a tunnel.
+    pub fn into_parts(self) -> (Stream, SocketAddr, Alarm, Box<[u8]>) {
         let ahead = self.ahead.map(|ahead| Box::from(ahead.bytes()));
         let first = self.pipelined.or(ahead).unwrap_or_default();
         (self.stream, self.address, self.alarm, first)

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crate::base::time::Time;
 use crate::proxy::buffers::SmallBuffer;
+use crate::proxy::http::client::Client;
 use crate::proxy::http::h1::request::{Framing, Method, RequestHead};
 use crate::proxy::http::headers::{RequestEdit, write_request};
-use crate::proxy::http::text::{ClientIp, RequestId};
+use crate::proxy::http::text::RequestId;
 use crate::proxy::listener::{LocalRoute, Running};
 use crate::proxy::wire::Received;
 use crate::proxy::worker::Worker;
@@ -65,14 +66,18 @@ impl Exchange {
         received: &mut Received,
         started_at: Time,
         route: Rc<LocalRoute>,
-        client_ip: ClientIp,
+        client: &Client,
         worker: &Rc<Worker>,
     ) -> Exchange {
         let id = worker.request_id();
         let mut bytes = worker.buffers.lend_small();
         let edit = RequestEdit {
-            client_ip: client_ip.as_str(),
-            proto: "http",
+            client_ip: client.ip.as_str(),
+            proto: if client.stream.is_secure() {
+                "https"
+            } else {
+                "http"
+            },
             request_id: id.as_str(),
             host_default: &route.upstream.cell.name,
             is_upgrade_forwarded: true,

@@ -191,7 +191,9 @@ impl Attempts<'_> {
     /// Takes a connection, and notes what a new one has cost.
     async fn connect(&self, lease: &Lease, is_fresh_wanted: bool) -> Result<Upstream, ProxyError> {
         self.exchange.connected_in.set(None);
-        let upstream = connect(lease, self.worker, is_fresh_wanted, self.exchange.until).await?;
+        let connector = self.exchange.route.connector.as_ref();
+        let until = self.exchange.until;
+        let upstream = connect(lease, self.worker, connector, is_fresh_wanted, until).await?;
         if let Some(took) = upstream.connected_in {
             let counts = &self.exchange.route.upstream_counts;
             counts.of(self.worker.index).connected(took);

@@ -7,11 +7,9 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::task::{Context, Waker};
-
-use tokio::net::TcpStream;
 
 use crate::base::time::Time;
+use crate::io::net::stream::Stream;
 use crate::upstream::endpoint::{Endpoint, Incarnation};
 use crate::upstream::lease::Lease;
 
@@ -26,16 +24,16 @@ pub struct Pool {
 struct Idle {
     endpoint: Arc<Endpoint>,
     incarnation: Arc<Incarnation>,
-    connections: Vec<(TcpStream, Time)>,
+    connections: Vec<(Stream, Time)>,
 }
 
 impl Pool {
     /// An idle connection to the leased endpoint, if there is a usable one.
-    pub fn checkout(&self, lease: &Lease) -> Option<TcpStream> {
+    pub fn checkout(&self, lease: &Lease) -> Option<Stream> {
         let mut endpoints = self.endpoints.borrow_mut();
         let idle = endpoints.get_mut(&key(lease.endpoint()))?;
-        while let Some((connection, _)) = idle.connections.pop() {
-            if is_quiet(&connection) {
+        while let Some((mut connection, _)) = idle.connections.pop() {
+            if connection.is_quiet() {
                 return Some(connection);
             }
         }
@@ -43,7 +41,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose last exchange ended cleanly, if there is room.
-    pub fn checkin(&self, lease: &Lease, connection: TcpStream, now: Time) {
+    pub fn checkin(&self, lease: &Lease, connection: Stream, now: Time) {
         if lease.incarnation().is_retired() {
             return;
         }
@@ -69,7 +67,7 @@ impl Pool {
                 return false;
             }
             idle.connections
-                .retain(|(stream, until)| now < *until && is_quiet(stream));
+                .retain_mut(|(stream, until)| now < *until && stream.is_quiet());
             // Nobody else knows the endpoint any more: its upstream is gone.
             !idle.connections.is_empty() || Arc::strong_count(&idle.endpoint) > 1
         });
@@ -78,11 +76,4 @@ impl Pool {
 
 fn key(endpoint: &Arc<Endpoint>) -> usize {
     Arc::as_ptr(endpoint) as usize
-}
-
-/// Whether nothing arrived on the connection, by what the event loop knows: no system call.
-fn is_quiet(connection: &TcpStream) -> bool {
-    connection
-        .poll_read_ready(&mut Context::from_waker(Waker::noop()))
-        .is_pending()
 }

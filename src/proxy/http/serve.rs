@@ -39,7 +39,7 @@ pub async fn serve(
     worker: Rc<Worker>,
     listener: Rc<LocalListener>,
 ) {
-    if client.stream.set_nodelay(true).is_err() {
+    if client.stream.set_nodelay().is_err() {
         return;
     }
     let mut idle_for = times.request_head;
@@ -109,7 +109,7 @@ async fn answer(
         return no_route(client, &head, received, started_at, worker, listener).await;
     };
     drop(table);
-    let exchange = Exchange::begin(&head, &mut received, started_at, route, client.ip, worker);
+    let exchange = Exchange::begin(&head, &mut received, started_at, route, client, worker);
     drop(head);
     client.ahead = keep_unread(received);
     if exchange.is_whole() {
@@ -164,7 +164,7 @@ fn finish(
     if let Some(error) = answered.failure {
         if answered.is_ended_by_close {
             // An orderly end would make what is truncated look complete.
-            client.stream.set_zero_linger().ok();
+            client.stream.reset();
         }
         if error.side == Side::Upstream {
             lease.observe(Outcome::Failed(error.kind), worker.recently());

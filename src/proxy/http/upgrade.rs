@@ -6,10 +6,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
 use crate::base::time;
 use crate::io::net::relay::{Reason, Relay, RelayEnd, Side};
+use crate::io::net::stream::Stream;
 use crate::model::failure::FailureKind;
 use crate::proxy::alarm::Alarm;
 use crate::proxy::http::client::{Client, client_failure};
@@ -24,7 +23,7 @@ use crate::upstream::lease::Lease;
 #[derive(Debug)]
 pub struct Tunnel {
     /// The endpoint's connection.
-    pub upstream: TcpStream,
+    pub upstream: Stream,
     /// Bytes the endpoint sent along with its 101.
     pub ahead: Option<Received>,
     /// The endpoint, counted as in use for as long as the tunnel lasts.

@@ -1,22 +1,18 @@
 //! TLS of a session, on either side, where it is configured.
 
 use std::future::poll_fn;
-use std::io;
 use std::mem::{self, MaybeUninit};
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::io::ReadBuf;
 
 use crate::config::default;
-use crate::io::net::dial::{DialOptions, dial};
 use crate::io::net::stream::Stream;
 use crate::io::net::tls::{Acceptor, Connector};
 use crate::model::failure::FailureKind;
-use crate::proxy::alarm::Rung;
+use crate::proxy::secure::accept;
 use crate::proxy::tcp::session::Session;
 use crate::proxy::wire::Stop;
-use crate::upstream::lease::Lease;
 
 /// TLS on either side of a session, where it is configured.
 #[derive(Debug, Clone, Default)]
@@ -95,47 +91,13 @@ impl<'a> Session<'a> {
         };
         let until = self.asked.worker.recently();
         self.expect_until(until.after(default::TLS_HANDSHAKE_TIMEOUT));
-        let accepted = tokio::select! {
-            biased;
-            rung = self.alarm.rung() => return Err(match rung {
-                Rung::Drain => FailureKind::Draining,
-                _ => FailureKind::HeadTimeout,
-            }),
-            accepted = acceptor.accept(stream) => accepted,
-        };
-        match accepted {
+        match accept(stream, acceptor, &self.alarm).await {
             Ok(stream) => {
                 self.end.subject = stream.subject().map(Into::into);
                 self.client = stream.into();
                 Ok(())
             }
-            Err(error) => {
-                tracing::debug!(%error, "no TLS with a client");
-                Err(match error.kind() {
-                    io::ErrorKind::InvalidData => FailureKind::BadRequest,
-                    _ => FailureKind::ClientGone,
-                })
-            }
+            Err(failure) => Err(failure),
         }
-    }
-}
-
-/// Connects, and secures the connection where that is configured.
-pub(super) async fn reach(
-    lease: &Lease,
-    timeout: Duration,
-    connector: Option<&Connector>,
-) -> io::Result<Stream> {
-    let stream = dial(lease.socket(), timeout, DialOptions::DATABASE).await?;
-    let Some(connector) = connector else {
-        return Ok(stream.into());
-    };
-    let securing = connector.connect(stream, &lease.endpoint().address);
-    match tokio::time::timeout(timeout, securing).await {
-        Ok(secured) => secured,
-        Err(_) => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("TLS: no handshake within {timeout:?}"),
-        )),
     }
 }

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use crate::base::time::{self, Time};
 use crate::config::default;
 use crate::config::listener::SessionListener;
-use crate::io::net::dial;
+use crate::io::net::dial::{self, DialOptions};
 use crate::io::net::relay::{Relay, Side};
 use crate::io::net::stream::Stream;
 use crate::model::failure::FailureKind;
@@ -22,9 +22,10 @@ use crate::model::name::Name;
 use crate::model::role::{Epoch, Role};
 use crate::proxy::alarm::{Alarm, Rung};
 use crate::proxy::hold::{Hold, Unreachable, Waiting, wait_pick};
+use crate::proxy::secure::reach;
 use crate::proxy::tcp::conduct::Conduct;
 use crate::proxy::tcp::running::{Goodbye, Ground, Running};
-use crate::proxy::tcp::secure::{SessionTls, reach};
+use crate::proxy::tcp::secure::SessionTls;
 use crate::proxy::tcp::trial::{Manner, Ruling, Trial};
 use crate::proxy::wire::{self, Stop};
 use crate::proxy::worker::{LocalUpstream, Worker};
@@ -131,6 +132,11 @@ pub async fn begin<'a>(
 ) -> Result<Box<Running<'a>>, SessionEnd> {
     if !is_admitted {
         return Err(session.ended(FailureKind::MaxConnections));
+    }
+    if let Some(acceptor) = session.acceptor()
+        && let Err(failure) = session.secure(&acceptor).await
+    {
+        return Err(session.ended(failure));
     }
     match session.connect(manner, false).await {
         Ok(connected) => Ok(session.relay(connected, Goodbye::Reset, None)),
@@ -269,7 +275,12 @@ impl<'a> Session<'a> {
         alarm.follow(lease.incarnation());
         let began_at = time::now();
         let timeout = lease.snapshot().config.connect_timeout;
-        let dialling = reach(&lease, timeout, self.tls.connector.as_ref());
+        let dialling = reach(
+            &lease,
+            timeout,
+            self.tls.connector.as_ref(),
+            DialOptions::DATABASE,
+        );
         let dialled = tokio::select! {
             biased;
             rung = alarm.rung() => return Err(match rung {

@@ -4,6 +4,7 @@
 pub(crate) mod authority;
 pub(crate) mod etcd;
 pub(crate) mod eventually;
+pub(crate) mod nginx;
 pub(crate) mod origin;
 pub(crate) mod patroni;
 pub(crate) mod ports;

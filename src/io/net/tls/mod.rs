@@ -13,7 +13,7 @@ mod subject;
 mod tests;
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ use std::task::{Context, Poll};
 use rustls::crypto::CryptoProvider;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+use crate::config::upstream::UpstreamKind;
 
 pub use acceptor::Acceptor;
 pub use connector::Connector;
@@ -32,15 +34,27 @@ pub use renewed::Renewed;
 pub enum Speaks {
     /// Postgres: it is asked for in clear first, and has a name in ALPN.
     Postgres,
+    /// HTTP/1, which most clients name (RFC 7301 §6).
+    Http,
     /// Anything that begins with the handshake and needs no name.
     Other,
 }
 
 impl Speaks {
+    /// What endpoints of such an upstream speak.
+    pub fn of(kind: UpstreamKind) -> Speaks {
+        match kind {
+            UpstreamKind::Http => Speaks::Http,
+            UpstreamKind::Postgres => Speaks::Postgres,
+            UpstreamKind::Redis | UpstreamKind::Tcp => Speaks::Other,
+        }
+    }
+
     /// Its names in ALPN (PostgreSQL documentation, "SSL Session Encryption").
     fn names(self) -> Vec<Vec<u8>> {
         match self {
             Speaks::Postgres => vec![b"postgresql".to_vec()],
+            Speaks::Http => vec![b"http/1.1".to_vec()],
             Speaks::Other => Vec::new(),
         }
     }
@@ -114,6 +128,14 @@ impl AsyncWrite for Encrypted {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, parts)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

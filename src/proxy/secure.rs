@@ -1,0 +1,64 @@
+//! TLS at both ends of what is proxied: the handshake with a client, and with an endpoint.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::io::net::dial::{DialOptions, dial};
+use crate::io::net::stream::Stream;
+use crate::io::net::tls::{Acceptor, Connector, Encrypted};
+use crate::model::failure::FailureKind;
+use crate::proxy::alarm::{Alarm, Rung};
+use crate::upstream::lease::Lease;
+
+/// The handshake with a client, as long as the alarm's deadline allows. Nothing was read of it
+/// before.
+///
+/// # Errors
+/// Why there is nobody to talk to: the client left, was too slow, or cannot be agreed with.
+pub async fn accept(
+    stream: TcpStream,
+    acceptor: &Acceptor,
+    alarm: &Alarm,
+) -> Result<Encrypted, FailureKind> {
+    let accepted = tokio::select! {
+        biased;
+        rung = alarm.rung() => return Err(match rung {
+            Rung::Drain => FailureKind::Draining,
+            _ => FailureKind::HeadTimeout,
+        }),
+        accepted = acceptor.accept(stream) => accepted,
+    };
+    accepted.map_err(|error| {
+        tracing::debug!(%error, "no TLS with a client");
+        match error.kind() {
+            io::ErrorKind::InvalidData => FailureKind::BadRequest,
+            _ => FailureKind::ClientGone,
+        }
+    })
+}
+
+/// Connects to an endpoint, and secures the connection where that is configured.
+///
+/// # Errors
+/// There is no connection, or the endpoint is not who it should be: the text says why.
+pub async fn reach(
+    lease: &Lease,
+    timeout: Duration,
+    connector: Option<&Connector>,
+    options: DialOptions,
+) -> io::Result<Stream> {
+    let stream = dial(lease.socket(), timeout, options).await?;
+    let Some(connector) = connector else {
+        return Ok(stream.into());
+    };
+    let securing = connector.connect(stream, &lease.endpoint().address);
+    match tokio::time::timeout(timeout, securing).await {
+        Ok(secured) => secured,
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("TLS: no handshake within {timeout:?}"),
+        )),
+    }
+}
