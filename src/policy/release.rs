@@ -13,6 +13,10 @@ const BURST_SHARE: u32 = 10;
 /// together do not stay in step. Below 1, or they would overtake each other.
 const JITTER_SHARE: u64 = 10;
 
+/// Sessions that end within this time of each other are cut by the same event: an event reaches all
+/// workers in some milliseconds, and a client comes back within a second if it does so at once.
+const EXPECTED_FOR: Duration = Duration::from_secs(1);
+
 /// One release: who waited when it began, and when each of them goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
@@ -24,6 +28,8 @@ pub struct Release {
     waiting: Box<[u64]>,
     /// The first ticket that was handed out after it began.
     newcomers_from: u64,
+    /// Clients that may come: their sessions have just ended.
+    expected: u64,
 }
 
 impl Release {
@@ -40,7 +46,33 @@ impl Release {
             rate,
             waiting: waiting.into_iter().collect(),
             newcomers_from,
+            expected: 0,
         }
+    }
+
+    /// One more client may come behind those who are known.
+    pub fn expect(&mut self) {
+        self.expected += 1;
+    }
+
+    /// Whether clients may come who did not wait.
+    pub fn is_expecting(&self) -> bool {
+        self.expected > 0
+    }
+
+    /// Whether nobody waited when it began: it only paces those who come.
+    pub fn is_pace_alone(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether those who are expected from now on belong to another event.
+    pub fn is_over(&self, now: Time) -> bool {
+        now > self.limit().after(EXPECTED_FOR)
+    }
+
+    /// When the last of those who waited and those who are expected goes.
+    pub fn last(&self) -> Time {
+        self.began_at.after(Duration::from_nanos(self.last_nanos()))
     }
 
     /// When the client with this ticket goes.
@@ -85,10 +117,14 @@ impl Release {
         }
     }
 
-    /// Twice what those who waited need.
+    fn last_nanos(&self) -> u64 {
+        let all = (self.waiting.len() as u64).saturating_add(self.expected);
+        self.offset_nanos(all.saturating_sub(1))
+    }
+
+    /// Twice what those who waited and those who are expected need.
     fn limit_nanos(&self) -> u64 {
-        let last = (self.waiting.len() as u64).saturating_sub(1);
-        self.offset_nanos(last).saturating_mul(2)
+        self.last_nanos().saturating_mul(2)
     }
 
     fn gap_nanos(&self) -> u64 {
@@ -144,6 +180,30 @@ mod tests {
             assert_eq!(release.due(1_000_000), START);
             assert_eq!(release.limit(), START);
         }
+    }
+
+    #[test]
+    fn those_who_are_expected_are_paced_when_they_come() {
+        let mut release = Release::begin(START, 1000, [], 1);
+        // A few may come all at once.
+        for _ in 0..100 {
+            release.expect();
+        }
+        assert_eq!(
+            (offset(&release, 100), release.last()),
+            (Duration::ZERO, START)
+        );
+        assert_eq!(offset(&release, 200), Duration::ZERO);
+        for _ in 0..400 {
+            release.expect();
+        }
+        let millis = |ticket| offset(&release, ticket).as_millis();
+        assert_eq!(
+            (millis(1), millis(100), millis(101), millis(500)),
+            (0, 0, 1, 400)
+        );
+        assert_eq!(release.last(), START.after(Duration::from_millis(400)));
+        assert_eq!(millis(10_000), 800);
     }
 
     proptest! {

@@ -112,7 +112,15 @@ pub async fn wait_pick(
         listener: Some(hold.listener),
         upstream_max: hold.upstream.snapshot().config.held_max,
     };
-    let mut place = cell.try_hold(room, client.first.len())?;
+    let mut place = match cell.try_hold(room, client.first.len()) {
+        Ok(place) => place,
+        Err(full) => {
+            // There is an endpoint: nobody is refused for the sake of a pace.
+            let is_free = cell.line(hold.wanted).is_pace_alone();
+            let lease = is_free.then(|| pick(hold, unreachable)).flatten();
+            return lease.ok_or(full);
+        }
+    };
     let began_at = time::now();
     // Nothing has begun, so a drain may end it at once.
     client.alarm.set_idle(true);

@@ -1,6 +1,8 @@
 //! The line of clients that wait for endpoints of one role: tickets in the order of arrival, and the
 //! release when there is an endpoint again.
 //!
+//! Clients whose sessions were cut come back at once: they are expected, and paced like those who waited.
+//!
 //! Nobody manages it. Each client that waits finds out from the shared [`Release`] when it goes, and
 //! the first that sees an endpoint begins one. Who comes while nobody waits pays one load.
 
@@ -52,6 +54,24 @@ impl Outlook {
     }
 }
 
+impl State {
+    /// The release that goes on, or one that begins now.
+    fn release(&mut self, outlook: Outlook, now: Time) -> (&mut Release, bool) {
+        let State {
+            next,
+            waiting,
+            release,
+        } = self;
+        let is_new = release.is_none();
+        let (_, release) = release.get_or_insert_with(|| {
+            let waiting = waiting.iter().copied();
+            let release = Release::begin(now, outlook.rate, waiting, *next + 1);
+            (outlook.generation, release)
+        });
+        (release, is_new)
+    }
+}
+
 impl Line {
     /// Whether a newcomer may pass by: nobody waits, and no release goes on.
     #[inline]
@@ -76,6 +96,34 @@ impl Line {
         };
         self.busy_until.store(until, Ordering::Relaxed);
         Place { line: self, ticket }
+    }
+
+    /// A session was cut, and its client may come back at once, to an endpoint that is there already.
+    pub fn expect(&self, outlook: Outlook, now: Time) {
+        // Without an endpoint it will wait, and without a rate nobody is paced.
+        if !outlook.has_endpoint || outlook.rate == 0 {
+            return;
+        }
+        let mut state = self.state();
+        let is_over = |(_, release): &(u64, Release)| release.is_over(now);
+        if state.waiting.is_empty() && state.release.as_ref().is_some_and(is_over) {
+            state.release = None;
+        }
+        let (release, is_new) = state.release(outlook, now);
+        release.expect();
+        let until = release.last().as_nanos();
+        if is_new {
+            self.busy_until.store(until, Ordering::Relaxed);
+        } else {
+            self.busy_until.fetch_max(until, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nobody has waited for an endpoint: who comes now overtakes only others who have just come.
+    pub fn is_pace_alone(&self) -> bool {
+        let state = self.state();
+        let release = state.release.as_ref();
+        release.is_some_and(|(_, release)| release.is_pace_alone())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -105,20 +153,11 @@ impl Place<'_> {
             }
             return None;
         }
-        let State {
-            next,
-            waiting,
-            release,
-        } = &mut *state;
-        let (_, release) = release.get_or_insert_with(|| {
-            let waiting = waiting.iter().copied();
-            let release = Release::begin(now, outlook.rate, waiting.clone(), *next + 1);
-            let last = waiting.last().map_or(now, |last| release.due(last));
-            self.line
-                .busy_until
-                .store(last.as_nanos(), Ordering::Relaxed);
-            (outlook.generation, release)
-        });
+        let (release, is_new) = state.release(outlook, now);
+        if is_new {
+            let until = release.last().as_nanos();
+            self.line.busy_until.store(until, Ordering::Relaxed);
+        }
         Some(release.due(self.ticket))
     }
 }
@@ -127,7 +166,8 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut state = self.line.state();
         state.waiting.remove(&self.ticket);
-        if state.waiting.is_empty() {
+        let is_expecting = |(_, release): &(u64, Release)| release.is_expecting();
+        if state.waiting.is_empty() && !state.release.as_ref().is_some_and(is_expecting) {
             state.release = None;
             self.line.busy_until.store(0, Ordering::Relaxed);
         }
@@ -201,6 +241,57 @@ mod tests {
         assert!(!line.is_free(Time::from_millis(u64::MAX / 2_000_000)));
         assert_eq!(places[0].turn(outlook(true, 7), late), Some(late));
         assert!(places[9].turn(outlook(true, 7), late) < before);
+    }
+
+    #[test]
+    fn clients_whose_sessions_were_cut_are_paced_when_they_come_back() {
+        let line = Line::default();
+        let outlook = |has_endpoint| Outlook {
+            has_endpoint,
+            generation: 1,
+            rate: 100,
+        };
+        // Those of an endpoint without a successor will wait anyway.
+        line.expect(outlook(false), START);
+        assert!(line.is_free(START));
+        // A few come back all at once.
+        (0..10).for_each(|_| line.expect(outlook(true), START));
+        assert!(line.is_free(START));
+        (0..90).for_each(|_| line.expect(outlook(true), START));
+        let soon = START.after(Duration::from_millis(20));
+        assert!(!line.is_free(soon));
+        // One that comes and goes does not end it for the others.
+        let mut turns = Vec::new();
+        for _ in 0..30 {
+            turns.push(enter(&line).turn(outlook(true), soon).unwrap());
+        }
+        assert!(turns.is_sorted() && turns[9] == START);
+        let after = |millis| START.after(Duration::from_millis(millis));
+        assert!(turns[10] >= after(10) && turns[29] >= after(200));
+        assert!(!line.is_free(after(880)) && line.is_free(after(901)));
+        // Much later a few are a few again.
+        let later = after(10_000);
+        line.expect(outlook(true), later);
+        assert!(line.is_free(later));
+    }
+
+    #[test]
+    fn those_who_are_expected_stand_behind_those_who_waited() {
+        let line = Line::default();
+        let places: Vec<_> = (0..30).map(|_| enter(&line)).collect();
+        assert_eq!(places[0].turn(outlook(false, 1), START), None);
+        (0..30).for_each(|_| line.expect(outlook(true, 2), START));
+        let last = places[29].turn(outlook(true, 2), START).unwrap();
+        assert!(last >= START.after(Duration::from_millis(2900)));
+        let newcomer = enter(&line);
+        assert!(newcomer.turn(outlook(true, 2), START).unwrap() > last);
+        drop(places);
+        drop(newcomer);
+        assert!(!line.is_free(last) && line.is_free(START.after(Duration::from_secs(6))));
+        // Lost again, everybody waits.
+        let place = enter(&line);
+        assert_eq!(place.turn(outlook(false, 3), last), None);
+        assert!(!line.is_free(START.after(Duration::from_secs(600))));
     }
 
     #[test]

@@ -2,7 +2,10 @@
 //! transactions, subscriptions, requests of another protocol.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use fairlead::base::task::Tasks;
+use fairlead::base::time::{self, Time};
 use fairlead::io::resp::{self, Reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,20 +18,23 @@ const LARGE: usize = 100 * 1024 * 1024;
 
 /// A listener for the primary; nobody is probed within the test unless somebody asks for it.
 async fn behind(endpoints: &[&RedisServer], interval: &str) -> (Proxy, SocketAddr) {
+    let proxy = Proxy::start(&config(endpoints, interval)).await;
+    let at = proxy.address("write");
+    (proxy, at)
+}
+
+fn config(endpoints: &[&RedisServer], interval: &str) -> String {
     let endpoints: Vec<_> = endpoints
         .iter()
         .map(|redis| format!("{{ address = \"{}\" }}", redis.endpoint()))
         .collect();
-    let text = format!(
+    format!(
         "[listeners.write]\nbind = [\"127.0.0.1:0\"]\nkind = \"redis\"\nupstream = \"cache\"\n\
          role = \"primary\"\nhold = \"60s\"\n\
          [upstreams.cache]\nkind = \"redis\"\nendpoints = [{}]\n\
          health = {{ redis = {{}}, interval = \"{interval}\", timeout = \"1s\", rise = 1, fall = 2 }}",
         endpoints.join(", ")
-    );
-    let proxy = Proxy::start(&text).await;
-    let at = proxy.address("write");
-    (proxy, at)
+    )
 }
 
 async fn pair() -> (RedisServer, RedisServer) {
@@ -230,6 +236,50 @@ async fn a_refused_write_ends_the_session_and_finds_the_new_primary_at_once() {
     );
     proxy.led_by("cache", Some(&new.endpoint())).await;
     assert_eq!(ask(at, "INCR a").await.as_deref(), Some(":2"));
+}
+
+/// Connects again when it is cut; when it was served.
+async fn comes_back(mut stream: TcpStream, at: SocketAddr) -> Time {
+    assert_eq!(last_words(&mut stream).await, b"");
+    assert_eq!(ask(at, "PING").await.as_deref(), Some("+PONG"));
+    time::now()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_are_cut_together_come_back_at_the_pace_of_a_release() {
+    const CLIENTS: usize = 200;
+    for (held_max, is_paced) in [(10_000, true), (5, false)] {
+        let (old, new) = pair().await;
+        let text = config(&[&old, &new], "100ms")
+            .replace(
+                "hold = \"60s\"",
+                &format!("hold = \"60s\"\nmax_held = {held_max}"),
+            )
+            .replace(
+                "[upstreams.cache]",
+                "[upstreams.cache]\nrelease_rate = \"200/s\"",
+            );
+        let proxy = Proxy::start(&text).await;
+        let at = proxy.address("write");
+        proxy.led_by("cache", Some(&old.endpoint())).await;
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            let mut stream = TcpStream::connect(at).await.unwrap();
+            assert_eq!(say(&mut stream, "PING").await.as_deref(), Some("+PONG"));
+            clients.push(Tasks::default().spawn(comes_back(stream, at)));
+        }
+        new.promote().await;
+        let mut served = Vec::new();
+        for client in clients {
+            served.push(client.await.unwrap());
+        }
+        served.sort_unstable();
+        // A tenth of a second's worth at once, the others in the time that the rate gives them.
+        let spread = served[CLIENTS - 1].since(served[0]);
+        let paced = Duration::from_millis(900);
+        assert!(!is_paced || spread > paced / 2, "{spread:?}");
+        assert_eq!(proxy.held("cache"), 0);
+    }
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ use crate::config::default;
 use crate::io::net::relay::{Farewell, Reason, Relay, RelayEnd, Side, Watch};
 use crate::io::net::stream::Heard;
 use crate::model::failure::FailureKind;
+use crate::model::role::WantedRole;
 use crate::proxy::alarm::{Alarm, Rung};
 use crate::proxy::tcp::conduct::{Conduct, Signal};
 use crate::proxy::tcp::session::SessionEnd;
@@ -26,6 +27,7 @@ use crate::proxy::worker::{LocalUpstream, Worker};
 use crate::telemetry::handles::ListenerTallies;
 use crate::upstream::endpoint::{Outcome, Phase};
 use crate::upstream::lease::Lease;
+use crate::upstream::line::Outlook;
 
 /// The idle limit is looked at this often: a session ends after 1 to 1¼ of it.
 const IDLE_LOOKS: u32 = 4;
@@ -49,6 +51,8 @@ pub struct Ground<'a> {
     pub worker: &'a Rc<Worker>,
     /// Where it was sent.
     pub upstream: &'a LocalUpstream,
+    /// In which role.
+    pub wanted: WantedRole,
     /// Where its bytes are counted.
     pub counts: &'a ListenerTallies,
     /// The endpoint it runs on.
@@ -114,6 +118,15 @@ impl<'a> Running<'a> {
         };
         let (received, sent) = flow.relay.moved_each();
         self.finish(Some(failure), received, sent);
+        if self.on.lease.incarnation().is_retired() {
+            // All sessions of its endpoint end, and their clients come back together.
+            let Ground {
+                upstream, wanted, ..
+            } = self.on;
+            let outlook = Outlook::of(&upstream.snapshot(), wanted);
+            let line = upstream.cell.line(wanted);
+            line.expect(outlook, self.on.worker.recently());
+        }
         if self.goodbye == Goodbye::Reset {
             flow.relay.cut();
             return;

@@ -407,6 +407,7 @@ impl<'a> Session<'a> {
         let on = Ground {
             worker: self.asked.worker,
             upstream: self.asked.upstream,
+            wanted: self.asked.settings.role,
             counts: self.asked.listener,
             lease,
             alarm: self.alarm,
