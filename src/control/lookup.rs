@@ -53,16 +53,16 @@ async fn run(
         let (socket, wait) = match resolver.resolve(&address).await {
             Ok(found) => {
                 last_failure = None;
-                (Some(found.socket), found.valid_until.since(time::now()))
+                (Ok(found.socket), found.valid_until.since(time::now()))
             }
             Err(error) => {
                 let text = error.to_string();
                 // Changes are logged, repetitions are not.
                 if last_failure.as_ref() != Some(&text) {
                     tracing::warn!(%endpoint, reason = %text, "cannot resolve");
-                    last_failure = Some(text);
+                    last_failure = Some(text.clone());
                 }
-                (None, default::DNS_RETRY)
+                (Err(Arc::from(text)), default::DNS_RETRY)
             }
         };
         if to

@@ -32,8 +32,8 @@ pub enum StateEvent {
     Resolved {
         /// `host:port`, with the host as configured.
         endpoint: Name,
-        /// Its address; `None` when it has none. The last known address stays in use then.
-        socket: Option<SocketAddr>,
+        /// Its address, or why it has none, for people. The last known address stays in use then.
+        socket: Result<SocketAddr, Arc<str>>,
     },
     /// A source told something.
     Source(SourceReport),

@@ -50,7 +50,7 @@ impl World {
             self.truth.pass(1000);
             self.apply(StateEvent::Resolved {
                 endpoint: Name::from(address(2).as_str()),
-                socket: Some("10.0.0.2:1".parse().expect("a socket")),
+                socket: Ok("10.0.0.2:1".parse().expect("a socket")),
             })?;
             for id in self.probed.clone() {
                 self.ask_one(&id, 1);

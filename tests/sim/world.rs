@@ -229,7 +229,10 @@ impl World {
     }
 
     fn resolve(&mut self) -> Result<(), String> {
-        let socket = (self.rng.below(4) > 0).then(|| "10.0.0.2:1".parse().expect("a socket"));
+        let socket = match self.rng.below(4) {
+            0 => Err("no such name".into()),
+            _ => Ok("10.0.0.2:1".parse().expect("a socket")),
+        };
         let endpoint = Name::from(address(2).as_str());
         self.apply(StateEvent::Resolved { endpoint, socket })
     }

@@ -40,6 +40,8 @@ pub(super) struct Entry {
     heard_from: Time,
     /// Its host name was looked up once, with whatever result.
     pub(super) is_looked_up: bool,
+    /// Why it was not found when it was looked up last.
+    pub(super) unresolved_why: Option<Arc<str>>,
     pub(super) is_probed: bool,
     /// It was the primary in its current incarnation.
     pub(super) has_led: bool,
@@ -82,6 +84,7 @@ impl Entry {
             is_balanced: true,
             heard_from: now,
             is_looked_up: false,
+            unresolved_why: None,
             is_probed: false,
             has_led: false,
             is_frozen: false,
@@ -154,6 +157,7 @@ impl Entry {
             since: now,
             why: match &self.down_why {
                 Some(why) if shows_probe => Some(Arc::clone(why)),
+                _ if self.socket.is_none() => self.unresolved_why.clone(),
                 _ => {
                     let too_far = || self.too_far.as_ref().map(|far| far.why().to_owned());
                     standing.why.or_else(too_far).map(Arc::from)

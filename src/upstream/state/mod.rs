@@ -198,7 +198,12 @@ impl UpstreamState {
 
     /// An address was found, or has changed: in a role upstream another address may be another
     /// node, so what the old one said no longer counts and its sessions end.
-    fn resolve(&mut self, id: &Name, socket: Option<SocketAddr>, now: Time) -> Option<Changes> {
+    fn resolve(
+        &mut self,
+        id: &Name,
+        socket: Result<SocketAddr, Arc<str>>,
+        now: Time,
+    ) -> Option<Changes> {
         let position = self.position(id)?;
         let has_roles = self.topology.is_some();
         let entry = self.entries.get_mut(position)?;
@@ -207,7 +212,8 @@ impl UpstreamState {
         }
         entry.is_looked_up = true;
         let mut changes = Changes::default();
-        if let Some(socket) = socket
+        entry.unresolved_why = socket.as_ref().err().cloned();
+        if let Ok(socket) = socket
             && entry.socket != Some(socket)
         {
             let before = entry.socket.replace(socket);

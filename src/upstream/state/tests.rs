@@ -430,7 +430,9 @@ fn endpoints_without_a_probe_are_eligible_when_they_have_an_address() {
     ] {
         bench.apply(StateEvent::Resolved {
             endpoint: "app:80".into(),
-            socket: socket.map(|text| text.parse().unwrap()),
+            socket: socket
+                .map(|text| text.parse().unwrap())
+                .ok_or_else(|| "no such name".into()),
         });
         assert_eq!(bench.eligible(WantedRole::Any).len(), count);
         assert!(bench.retired().is_empty());
@@ -447,7 +449,7 @@ fn another_address_of_a_database_is_another_endpoint_behind_the_name() {
     let mut bench = Bench::postgres(&[("pg:1", 1)]);
     let resolved = |socket: &str| StateEvent::Resolved {
         endpoint: "pg:1".into(),
-        socket: Some(socket.parse().unwrap()),
+        socket: Ok(socket.parse().unwrap()),
     };
     bench.apply(resolved(A));
     assert_eq!(bench.probes(), ["start pg:1"]);

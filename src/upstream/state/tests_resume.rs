@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_machine_that_takes_over_keeps_the_fence_and_the_lives() {
     let mut bench = Bench::postgres(&[("a:1", 1), ("10.0.0.2:1", 1), ("10.0.0.3:1", 1)]);
-    let socket = "10.0.0.1:1".parse().ok();
+    let socket = Ok("10.0.0.1:1".parse().unwrap());
     bench.apply(StateEvent::Resolved {
         endpoint: "a:1".into(),
         socket,

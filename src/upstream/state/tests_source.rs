@@ -371,7 +371,7 @@ fn whom_the_source_names_and_lists_under_another_spelling_is_one_endpoint_and_no
     bench.say(true).lists(&["db.internal:1"]);
     bench.apply(StateEvent::Resolved {
         endpoint: "db.internal:1".into(),
-        socket: Some("10.0.0.2:1".parse().unwrap()),
+        socket: Ok("10.0.0.2:1".parse().unwrap()),
     });
     bench
         .names(Some(B))

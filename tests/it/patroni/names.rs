@@ -47,6 +47,11 @@ async fn members_called_by_name_are_resolved_here_and_one_without_an_address_say
                 ghost.reasons.contains(&"unresolved".to_owned()),
                 "{ghost:?}"
             );
+            let why = eventually("the reason", LONG, async || {
+                endpoint(&proxy, "ghost.invalid:5432")?.why
+            })
+            .await;
+            assert!(why.starts_with("cannot resolve ghost.invalid: "), "{why}");
             assert_eq!(ghost.told.unwrap().name, "ghost");
             // It holds up nobody, and leaves when its key does after its time.
             patroni.etcd.ctl(&["del", "/service/it/members/ghost"]);
