@@ -160,6 +160,8 @@ catalog! {
 
     SOURCE_UP Gauge "fairlead_source_up" ["upstream", "source"]
         "1 while enough of those the source asks answer for its word to count.";
+    SOURCE_PAUSED Gauge "fairlead_source_paused" ["upstream", "source"]
+        "1 while the manager is told not to act (Patroni's pause): nothing fails over by itself.";
     SOURCE_LAST_SUCCESS Gauge "fairlead_source_last_success_timestamp_seconds" ["upstream", "source"]
         "When the source last said anything, in seconds since 1970; 0 before its first word.";
     SOURCE_EVENTS Counter "fairlead_source_events_total" ["upstream", "source"]

@@ -217,6 +217,8 @@ impl Families {
             .map(|at| wall(at).duration_since(UNIX_EPOCH));
         let heard_at = heard_at.and_then(Result::ok).unwrap_or_default();
         self.number(&catalog::SOURCE_UP, &labels, u64::from(source.has_say));
+        let is_paused = u64::from(source.is_paused);
+        self.number(&catalog::SOURCE_PAUSED, &labels, is_paused);
         self.gauge_seconds(&catalog::SOURCE_LAST_SUCCESS, &labels, heard_at);
         self.number(&catalog::SOURCE_EVENTS, &labels, source.words);
     }

@@ -58,6 +58,8 @@ pub struct SourceReading {
     pub kind: &'static str,
     /// Its word counts.
     pub has_say: bool,
+    /// The manager is told not to act.
+    pub is_paused: bool,
     /// When it last said anything.
     pub heard_at: Option<Time>,
     /// How often it did.

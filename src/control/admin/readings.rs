@@ -31,17 +31,20 @@ pub(super) fn upstream(cell: &UpstreamCell, is_per_endpoint: bool, now: Time) ->
             is_split_brain: roles.is_split_brain,
             suspended_by: roles.suspension.as_ref().map(|suspension| suspension.cause),
         }),
-        source: source(cell),
+        source: source(cell, &snapshot),
         endpoints,
     }
 }
 
-fn source(cell: &UpstreamCell) -> Option<SourceReading> {
+fn source(cell: &UpstreamCell, snapshot: &Snapshot) -> Option<SourceReading> {
+    let roles = snapshot.roles.as_ref();
+    let view = roles.and_then(|roles| roles.source.as_ref());
     let reading = cell.source.load();
     let reading = reading.as_ref().as_ref()?;
     Some(SourceReading {
         kind: reading.kind,
         has_say: reading.status.has_say,
+        is_paused: view.is_some_and(|view| view.is_paused),
         heard_at: reading.status.heard_at,
         words: reading.words,
     })

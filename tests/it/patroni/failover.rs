@@ -24,7 +24,8 @@ pub(super) fn configuration(patroni: &PatroniCluster, has_etcd: bool) -> String 
          [upstreams.db]\nkind = \"postgres\"\n\
          source.patroni = {{ scope = \"{SCOPE}\", members = [\"{}\"]{etcd} }}\n\
          health = {{ postgres = {{ user = \"postgres\", database = \"postgres\" }}, \
-         interval = \"1s\", timeout = \"1s\", rise = 1, fall = 2 }}\n",
+         interval = \"1s\", timeout = \"1s\", rise = 1, fall = 2 }}\n\
+         [metrics]\nlisten = \"127.0.0.1:0\"\n",
         patroni.seed()
     )
 }

@@ -81,6 +81,9 @@ async fn in_a_pause_a_dead_primary_is_told_and_waited_for_until_somebody_acts() 
         })
         .await;
         has_told(&side.proxy, "automatic_failover_off", "paused").await;
+        let metrics = side.proxy.metrics().await;
+        let paused = "fairlead_source_paused{upstream=\"db\",source=\"patroni\"} 1\n";
+        assert!(metrics.contains(paused), "{metrics}");
     }
     // Patroni goes away in a pause, and comes back: nobody is cut for that.
     patroni.members[0].freeze_patroni();

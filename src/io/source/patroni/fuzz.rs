@@ -5,6 +5,8 @@
     reason = "a panic is how a body says that a promise is broken"
 )]
 
+use std::time::Duration;
+
 use crate::base::time::Time;
 use crate::io::source::patroni::etcd::{
     WatchLine, read_listing, read_refusal, read_token, read_watch,
@@ -39,6 +41,14 @@ pub fn patroni(data: &[u8]) {
         }
         if let Ok(answer) = read_answer(line) {
             words.extend(scope.hear(&answer, now));
+        }
+        // Whatever is scheduled begins or is over when its time has come, and once.
+        if let Some(due) = scope.due() {
+            let before = due.checked_sub(Duration::from_nanos(1));
+            assert!(before.is_none_or(|before| scope.strike(before).is_empty()));
+            let struck = scope.strike(due);
+            assert!(struck.len() == 1 && scope.due().is_none());
+            assert!(scope.strike(due).is_empty(), "it was struck twice");
         }
         assert!(read_refusal(500, line).to_string().len() < 1000);
         assert!(read_token(line).is_ok_and(|token| !token.is_empty()) || read_token(line).is_err());
