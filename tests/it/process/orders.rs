@@ -11,7 +11,7 @@ use fairlead::base::task::Tasks;
 use tokio::task::JoinHandle;
 
 use super::{Daemon, FAIRLEAD, printed, said};
-use crate::support::postgres::sql_at;
+use crate::support::postgres::{session_at, sql_at};
 use crate::support::proxy::session_upstream;
 use crate::support::{LONG, PostgresServer, StopMode, eventually};
 
@@ -282,6 +282,43 @@ async fn a_pause_fails_nobody_and_a_forgotten_one_ends_by_itself() {
         2,
         "{events}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_leave_during_a_pause_cost_nothing_more() {
+    let primary = PostgresServer::primary().await;
+    let state = tempfile::tempdir().unwrap();
+    let daemon = daemon(&[primary.endpoint()], state.path()).await;
+    daemon.led_by(&primary).await;
+    let write = daemon.listener("write");
+    let running = async |count: &str| {
+        eventually("sessions on the primary", LONG, async || {
+            let ours = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT 4711'";
+            (primary.sql(ours).await.as_deref() == Some(count)).then_some(())
+        })
+        .await;
+    };
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let client = session_at(write).await.unwrap();
+        client.simple_query("SELECT 4711").await.unwrap();
+        clients.push(client);
+    }
+    running("3").await;
+    let (code, text) = daemon.order("pause db --for 60s");
+    assert_eq!(code, 0, "{text}");
+    let held = Tasks::default().spawn(async move { sql_at(write, "SELECT 1").await });
+    daemon.holds().await;
+    // They say goodbye, which nobody reads, and close.
+    clients.truncate(1);
+    running("1").await;
+    held.abort();
+    eventually("nobody to be held", LONG, async || {
+        (daemon.upstream()["held_connections"] == 0).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.order("resume db").0, 0);
+    clients[0].simple_query("SELECT 4711").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
