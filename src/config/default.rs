@@ -162,8 +162,9 @@ pub const PAUSE_GRACE: Duration = Duration::from_secs(5);
 pub const STATE_DIR: &str = "/var/lib/fairlead";
 /// A fence that could not be written is tried again after this: a full disk is not filled by trying.
 pub const STATE_RETRY: Duration = Duration::from_secs(5);
-/// What is read of a fence file: 41 ids of Redis are the most there are, 52 bytes each.
-pub const FENCE_BYTES_MAX: u64 = 16 * 1024;
+/// What is read of a fence file: 41 ids of Redis are the most there are, 52 bytes each, and 64 names of
+/// endpoints, 267 bytes each.
+pub const FENCE_BYTES_MAX: u64 = 32 * 1024;
 /// From the Postgres startup packet to the first `ReadyForQuery` (PostgreSQL's
 /// `authentication_timeout` is 60 s).
 pub const POSTGRES_LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -303,6 +304,9 @@ pub const PRIMARY_HUNT: Duration = Duration::from_secs(60);
 pub const SUPERSEDED_IDS_MAX: usize = 32;
 /// Histories one Redis primary had by restarting, before another one was promoted from any of them.
 pub const RESTARTED_IDS_MAX: usize = 8;
+/// Endpoints that are refused by name, because they went on with a newer history against the word that
+/// counts; with more of them the oldest is forgotten.
+pub const STRAYS_MAX: usize = 64;
 /// Postgres systems whose timelines are remembered before the first primary says which is ours.
 pub const SYSTEMS_SEEN_MAX: usize = 8;
 /// Positions of a primary that are remembered to measure its replicas by: with so many, each is at most

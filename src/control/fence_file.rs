@@ -7,16 +7,22 @@
 //! crc32 5d0b1f2a
 //! ```
 //! or, for Redis, `redis EPOCH`, then `head ID` and `superseded ID`, each as often as there are ids,
-//! in their order. Bytes in, values out: who reads and writes the file itself is `fences`.
+//! in their order. Where endpoints are refused by name the first line ends in 2, and a line
+//! `stray HOST:PORT` for each comes last: a version that does not know them refuses the file then,
+//! instead of half of it. Bytes in, values out: who reads and writes the file itself is `fences`.
 
 use std::fmt::Write as _;
 
 use crate::config::upstream::UpstreamKind;
+use crate::model::address::Address;
 use crate::model::fence::Fence;
+use crate::model::name::Name;
 use crate::model::role::ReplicationId;
 
 /// The first line: whose file this is, and the version of its format.
 const FIRST_LINE: &str = "fairlead fence 1";
+/// The same where there are strays.
+const FIRST_LINE_STRAYS: &str = "fairlead fence 2";
 
 /// Why a file tells no fence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +46,13 @@ pub enum NotAFence {
 
 /// The text of a fence.
 pub fn write(upstream: &str, fence: &Fence) -> String {
-    let mut text = format!("{FIRST_LINE}\nupstream {upstream}\n");
+    let (Fence::Postgres { strays, .. } | Fence::Redis { strays, .. }) = fence;
+    let first = if strays.is_empty() {
+        FIRST_LINE
+    } else {
+        FIRST_LINE_STRAYS
+    };
+    let mut text = format!("{first}\nupstream {upstream}\n");
     let mut line = |words: std::fmt::Arguments<'_>| {
         let written = writeln!(text, "{words}");
         debug_assert!(written.is_ok(), "a String takes everything");
@@ -49,11 +61,13 @@ pub fn write(upstream: &str, fence: &Fence) -> String {
         Fence::Postgres {
             system_identifier,
             timeline,
+            ..
         } => line(format_args!("postgres {system_identifier} {timeline}")),
         Fence::Redis {
             epoch,
             head,
             superseded,
+            ..
         } => {
             line(format_args!("redis {epoch}"));
             for id in head {
@@ -63,6 +77,9 @@ pub fn write(upstream: &str, fence: &Fence) -> String {
                 line(format_args!("superseded {id}"));
             }
         }
+    }
+    for endpoint in strays {
+        line(format_args!("stray {endpoint}"));
     }
     let sum = crc32fast::hash(text.as_bytes());
     text + &format!("crc32 {sum:08x}\n")
@@ -74,9 +91,11 @@ pub fn write(upstream: &str, fence: &Fence) -> String {
 /// See [`NotAFence`]; nothing is guessed.
 pub fn read(bytes: &[u8], upstream: &str, kind: UpstreamKind) -> Result<Fence, NotAFence> {
     let text = std::str::from_utf8(bytes).map_err(|_| NotAFence::Foreign)?;
-    if text.lines().next() != Some(FIRST_LINE) {
-        return Err(NotAFence::Foreign);
-    }
+    let has_strays = match text.lines().next() {
+        Some(FIRST_LINE) => false,
+        Some(FIRST_LINE_STRAYS) => true,
+        _ => return Err(NotAFence::Foreign),
+    };
     let (summed, sum) = text.rsplit_once("crc32 ").ok_or(NotAFence::Damaged)?;
     if sum != format!("{:08x}\n", crc32fast::hash(summed.as_bytes())) {
         return Err(NotAFence::Damaged);
@@ -90,9 +109,13 @@ pub fn read(bytes: &[u8], upstream: &str, kind: UpstreamKind) -> Result<Fence, N
         return Err(NotAFence::OtherUpstream(named.to_owned()));
     }
     let (at, line) = lines.next().ok_or(NotAFence::Line(3))?;
+    let is_stray = |(_, line): &(usize, &str)| has_strays && line.starts_with(STRAY);
+    let (strays, rest): (Vec<_>, Vec<_>) = lines.partition(is_stray);
+    let strays = strays.into_iter().map(stray).collect::<Result<_, _>>()?;
+    let mut lines = rest.into_iter();
     let fence = match line.split_once(' ') {
-        Some(("postgres", facts)) => postgres(facts, at, &mut lines)?,
-        Some(("redis", epoch)) => redis(epoch, at, &mut lines)?,
+        Some(("postgres", facts)) => postgres(facts, at, &mut lines, strays)?,
+        Some(("redis", epoch)) => redis(epoch, at, &mut lines, strays)?,
         _ => return Err(NotAFence::Line(at)),
     };
     match (&fence, kind) {
@@ -103,10 +126,21 @@ pub fn read(bytes: &[u8], upstream: &str, kind: UpstreamKind) -> Result<Fence, N
     }
 }
 
+const STRAY: &str = "stray ";
+
+fn stray((at, line): (usize, &str)) -> Result<Name, NotAFence> {
+    let name = line.strip_prefix(STRAY).unwrap_or_default();
+    let is_address = name.parse::<Address>().is_ok();
+    is_address
+        .then(|| Name::from(name))
+        .ok_or(NotAFence::Line(at))
+}
+
 fn postgres<'a>(
     facts: &str,
     at: usize,
     rest: &mut impl Iterator<Item = (usize, &'a str)>,
+    strays: Vec<Name>,
 ) -> Result<Fence, NotAFence> {
     let facts = facts.split_once(' ');
     let facts =
@@ -117,6 +151,7 @@ fn postgres<'a>(
         None => Ok(Fence::Postgres {
             system_identifier,
             timeline,
+            strays,
         }),
     }
 }
@@ -125,6 +160,7 @@ fn redis<'a>(
     epoch: &str,
     at: usize,
     rest: &mut impl Iterator<Item = (usize, &'a str)>,
+    strays: Vec<Name>,
 ) -> Result<Fence, NotAFence> {
     let epoch = epoch.parse().map_err(|_| NotAFence::Line(at))?;
     let (mut head, mut superseded) = (Vec::new(), Vec::new());
@@ -140,6 +176,7 @@ fn redis<'a>(
         epoch,
         head,
         superseded,
+        strays,
     })
 }
 
@@ -176,6 +213,7 @@ mod tests {
         let fence = Fence::Postgres {
             system_identifier: u64::MAX,
             timeline: 12,
+            strays: Vec::new(),
         };
         write("orders", &fence)
     }
@@ -188,6 +226,7 @@ mod tests {
                 Fence::Postgres {
                     system_identifier: u64::MAX,
                     timeline: 12,
+                    strays: vec!["pg2:5432".into(), "[fd00::1]:5432".into()],
                 },
             ),
             (
@@ -196,6 +235,7 @@ mod tests {
                     epoch: 3,
                     head: vec![id("0a"), id("0b")],
                     superseded: vec![id("01")],
+                    strays: vec!["10.0.0.2:6379".into()],
                 },
             ),
             (
@@ -204,6 +244,7 @@ mod tests {
                     epoch: 0,
                     head: Vec::new(),
                     superseded: Vec::new(),
+                    strays: Vec::new(),
                 },
             ),
         ];
@@ -224,7 +265,18 @@ mod tests {
         for (bytes, expected) in [
             (String::new(), NotAFence::Foreign),
             ("#!/bin/sh\n".to_owned(), NotAFence::Foreign),
-            (text.replace("fence 1", "fence 2"), NotAFence::Foreign),
+            (text.replace("fence 1", "fence 3"), NotAFence::Foreign),
+            (text.replace("fence 1", "fence 2"), NotAFence::Damaged),
+            (
+                summed(&format!("{head}postgres 1 2\nstray pg2:5432\n")),
+                NotAFence::Line(4),
+            ),
+            (
+                summed(
+                    &format!("{head}postgres 1 2\nstray nobody\n").replace("fence 1", "fence 2"),
+                ),
+                NotAFence::Line(4),
+            ),
             (text.replace(" 12\n", " 13\n"), NotAFence::Damaged),
             (text.replace("crc32", "crc64"), NotAFence::Damaged),
             (text.clone() + "\n", NotAFence::Damaged),

@@ -232,6 +232,7 @@ mod tests {
         Fence::Postgres {
             system_identifier: 7,
             timeline,
+            strays: Vec::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What is remembered of an upstream's past across restarts: only ever a reason to refuse.
 
+use crate::model::name::Name;
 use crate::model::role::ReplicationId;
 
 /// The newest history ever verified.
@@ -11,6 +12,9 @@ pub enum Fence {
         system_identifier: u64,
         /// The highest verified.
         timeline: u32,
+        /// Endpoints that went on with a newer one against whom the manager or an operator named:
+        /// refused until one of these names them. At most `config::default::STRAYS_MAX`.
+        strays: Vec<Name>,
     },
     /// Redis: who leads by one of these histories, or by an unknown one, is not primary.
     Redis {
@@ -20,5 +24,7 @@ pub enum Fence {
         head: Vec<ReplicationId>,
         /// Histories that are over.
         superseded: Vec<ReplicationId>,
+        /// As for Postgres.
+        strays: Vec<Name>,
     },
 }

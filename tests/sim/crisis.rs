@@ -124,6 +124,7 @@ impl World {
         self.wake_at = None;
         self.quiet_until = 0;
         let fence = self.promises.restart();
+        self.seen.strays += self.promises.words.refused() as u64;
         self.membership = Membership::new(self.membership.is_discovered);
         let now = self.now();
         let (state, mut effects) = UpstreamState::new(Arc::clone(&self.config), fence, now);

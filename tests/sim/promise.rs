@@ -131,6 +131,7 @@ impl Promises {
     pub(crate) fn order_primary(&mut self, until: Time) {
         self.is_plain = false;
         self.words.ordered_until = Some(until);
+        self.words.forgive(None);
     }
 
     pub(crate) fn has_led(&self) -> bool {
@@ -158,6 +159,14 @@ impl Promises {
             Err(_) => heard.failures += 1,
             Ok(evidence) => {
                 heard.failures = 0;
+                let is_newer = match evidence {
+                    Evidence::Postgres(facts) => Epoch(u64::from(facts.timeline)) > self.epoch,
+                    Evidence::Redis(facts) => facts.previous_replication_id.is_some(),
+                    Evidence::Alive(_) => false,
+                };
+                if !is_newer {
+                    self.words.forgive(Some(endpoint));
+                }
                 heard.evidence = Some(evidence.clone());
                 heard.evidence_at = heard.asked_at;
                 match evidence {

@@ -22,6 +22,7 @@ pub(crate) struct Seen {
     pub(crate) vanished: u64,
     pub(crate) settled_shards: u64,
     pub(crate) lagging: u64,
+    pub(crate) strays: u64,
     pub(crate) last_resorts: u64,
 }
 
@@ -46,6 +47,7 @@ impl Seen {
         self.vanished += other.vanished;
         self.settled_shards += other.settled_shards;
         self.lagging += other.lagging;
+        self.strays += other.strays;
         self.last_resorts += other.last_resorts;
     }
 
@@ -67,6 +69,7 @@ impl Seen {
             && self.discovered > 2000
             && self.vanished > 500
             && self.settled_shards > 100
+            && self.strays > 20
             && self.lagging > 1000
             && self.last_resorts > 500
     }

@@ -1,5 +1,6 @@
 //! What must hold because of what a manager or an operator has said.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fairlead::base::time::Time;
@@ -32,6 +33,8 @@ pub(crate) struct Words {
     /// Lives that were frozen.
     frozen: Vec<Arc<Incarnation>>,
     persisted: Option<Fence>,
+    /// Who was refused by name when the process ended: an operator or the manager must name them.
+    refused: BTreeSet<Name>,
     pub(crate) now: Time,
     /// When a failover or a switch was last heard of.
     pub(crate) begun_at: Option<Time>,
@@ -60,6 +63,10 @@ impl Words {
                 !is_old
             }
             SourceWord::Leader(word) => {
+                if let Some(leader) = &word.leader {
+                    let named = Name::from(leader.to_string().as_str());
+                    self.refused.remove(&named);
+                }
                 if let Some((known, at, since)) = &self.leader {
                     let is_kept = told_at.since(*at) < default::SOURCE_TERM_KEPT;
                     let is_old = match word.term.cmp(&known.term) {
@@ -168,7 +175,8 @@ impl Words {
         let Some(roles) = &picture.roles else {
             return Ok(());
         };
-        if roles.epoch > self.epoch {
+        let is_raised = roles.epoch > self.epoch;
+        if is_raised {
             self.admitted_at = Some(now);
         }
         self.epoch = roles.epoch;
@@ -178,6 +186,12 @@ impl Words {
         let Some(routed) = routed else {
             return Ok(());
         };
+        // In Redis the one that led may follow it since, and say so.
+        let is_refused = !self.is_redis && self.refused.contains(&routed.endpoint.id);
+        ensure(!(is_raised && is_refused), || {
+            let id = &routed.endpoint.id;
+            format!("{id} was refused by name before the restart, and leads by its new history")
+        })?;
         ensure(routed.incarnation.phase() == Phase::Live, || {
             format!("{} is routed and frozen", routed.endpoint.id)
         })?;
@@ -309,16 +323,39 @@ impl Words {
         self.ordered_until.is_some_and(|until| self.now <= until)
     }
 
+    /// Somebody says that he is no newer than what is known, or an operator decides anew.
+    pub(crate) fn forgive(&mut self, id: Option<&Name>) {
+        match id {
+            Some(id) => drop(self.refused.remove(id)),
+            None => self.refused.clear(),
+        }
+    }
+
+    /// How many are refused by name.
+    pub(crate) fn refused(&self) -> usize {
+        self.refused.len()
+    }
+
     /// The process begins anew with what it has remembered.
     pub(crate) fn restart(&mut self) -> Option<Fence> {
         let fence = self.persisted.take();
         *self = Words {
             is_redis: self.is_redis,
             epoch: epoch_of(fence.as_ref()),
+            refused: strays_of(fence.as_ref()),
             persisted: fence.clone(),
             ..Words::default()
         };
         fence
+    }
+}
+
+fn strays_of(fence: Option<&Fence>) -> BTreeSet<Name> {
+    match fence {
+        Some(Fence::Postgres { strays, .. } | Fence::Redis { strays, .. }) => {
+            strays.iter().cloned().collect()
+        }
+        None => BTreeSet::new(),
     }
 }
 

@@ -161,16 +161,18 @@ impl Topology {
                 Fence::Postgres {
                     system_identifier,
                     timeline,
+                    strays,
                 },
-            ) => history.remember(*system_identifier, *timeline),
+            ) => history.remember(*system_identifier, *timeline, strays),
             (
                 History::Redis(history),
                 Fence::Redis {
                     epoch,
                     head,
                     superseded,
+                    strays,
                 },
-            ) => history.remember(*epoch, head, superseded),
+            ) => history.remember(*epoch, head, superseded, strays),
             _ => {}
         }
     }

@@ -38,15 +38,17 @@ pub(super) struct History {
 type Facts<'a> = [Option<&'a PostgresFacts>];
 
 impl History {
-    pub(super) fn remember(&mut self, system: u64, timeline: u32) {
+    pub(super) fn remember(&mut self, system: u64, timeline: u32, strays: &[Name]) {
         self.lineage = Some(system);
         self.fence = timeline;
+        self.memory.remember(strays);
     }
 
     pub(super) fn fence(&self) -> Option<Fence> {
         Some(Fence::Postgres {
             system_identifier: self.lineage?,
             timeline: self.fence,
+            strays: self.memory.proven(),
         })
     }
 
@@ -174,6 +176,11 @@ impl History {
     /// Raises the fence by one claim that may do so.
     fn admit(&mut self, claims: &[Claim<'_>], facts: &Facts<'_>, advice: &Advice) -> bool {
         let ground = self.ground(claims, facts, advice);
+        // Who follows a stray proves no more than the stray does.
+        let strays: Vec<u32> = (claims.iter().zip(facts))
+            .filter(|(claim, _)| self.memory.is_stray(claim.endpoint, advice.word))
+            .filter_map(|(_, said)| Some((*said)?.timeline))
+            .collect();
         let admitted = (0..)
             .zip(claims.iter().zip(facts))
             .find(|(at, (claim, said))| {
@@ -186,9 +193,9 @@ impl History {
                             objection.is_none()
                         }
                         _ => {
-                            is_named
-                                || !(ground.is_led
-                                    || self.memory.is_stray(claim.endpoint, advice.word))
+                            let is_strays =
+                                said.is_some_and(|said| strays.contains(&said.timeline));
+                            is_named || !(ground.is_led || is_strays)
                         }
                     }
             });

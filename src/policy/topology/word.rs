@@ -4,6 +4,7 @@
 //! None of it makes a primary. The word refuses claims; a node is admitted by what it says itself.
 
 use crate::base::time::Time;
+use crate::config::default;
 use crate::model::name::Name;
 use crate::model::role::Role;
 use crate::model::verdict::Evidence;
@@ -125,8 +126,8 @@ pub(super) struct Memory {
 #[derive(Debug)]
 struct Stray {
     endpoint: Name,
-    /// Who was named and led.
-    against: Name,
+    /// Who was named and led; not known of one that was remembered across a restart.
+    against: Option<Name>,
     /// That one has led since, as it said itself. Before that it may just have died.
     is_proven: bool,
 }
@@ -180,12 +181,36 @@ impl Memory {
         let known = self.strays.iter_mut().find(|s| s.endpoint == *endpoint);
         match known {
             Some(known) => known.is_proven |= is_proven,
-            None => self.strays.push(Stray {
+            None => self.push(Stray {
                 endpoint: endpoint.clone(),
-                against: against.clone(),
+                against: Some(against.clone()),
                 is_proven,
             }),
         }
+    }
+
+    fn push(&mut self, stray: Stray) {
+        if self.strays.len() >= default::STRAYS_MAX {
+            self.strays.remove(0);
+        }
+        self.strays.push(stray);
+    }
+
+    /// Begins with those that were proven before a restart.
+    pub(super) fn remember(&mut self, strays: &[Name]) {
+        for endpoint in strays {
+            self.push(Stray {
+                endpoint: endpoint.clone(),
+                against: None,
+                is_proven: true,
+            });
+        }
+    }
+
+    /// Who stays refused across a restart.
+    pub(super) fn proven(&self) -> Vec<Name> {
+        let proven = self.strays.iter().filter(|stray| stray.is_proven);
+        proven.map(|stray| stray.endpoint.clone()).collect()
     }
 
     pub(super) fn is_chosen(&self, endpoint: &Name) -> bool {
@@ -257,14 +282,15 @@ impl Memory {
         self.prove(claims);
     }
 
-    /// Who has led since a stray was last asked proves it; who does not lead clears it.
+    /// Who has led since a stray was last asked proves it; who does not lead clears it. One that is
+    /// proven stays so, also while a source does not list it.
     pub(super) fn prove(&mut self, claims: &[Claim<'_>]) {
         let find = |id: &Name| claims.iter().find(|claim| claim.endpoint == id);
         self.strays.retain_mut(|stray| {
             let Some(own) = find(&stray.endpoint) else {
-                return false;
+                return stray.is_proven;
             };
-            let rival = find(&stray.against).filter(|claim| {
+            let rival = stray.against.as_ref().and_then(find).filter(|claim| {
                 let role = claim.evidence.map(Evidence::role);
                 claim.is_fresh && role == Some(Role::Primary)
             });

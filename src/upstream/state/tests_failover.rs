@@ -263,6 +263,7 @@ fn what_is_remembered_refuses_and_makes_no_primary() {
     let fence = Fence::Postgres {
         system_identifier: 7,
         timeline: 5,
+        strays: Vec::new(),
     };
     let mut bench = remembering(UpstreamKind::Postgres, &[(A, 1), (B, 1)], fence);
     bench.claims(A, Role::Primary, 5);
@@ -272,6 +273,7 @@ fn what_is_remembered_refuses_and_makes_no_primary() {
     let fence = Fence::Postgres {
         system_identifier: 7,
         timeline: 6,
+        strays: Vec::new(),
     };
     assert_eq!(bench.persisted.first(), Some(&fence));
     let mut bench = remembering(UpstreamKind::Postgres, &[(A, 1)], fence.clone());
@@ -292,6 +294,7 @@ fn a_redis_history_that_is_over_stays_refused_across_a_restart() {
         epoch: 4,
         head: vec![id(b'y')],
         superseded: vec![id(b'x')],
+        strays: Vec::new(),
     };
     let pair = [(A, 1), (B, 1)];
     // The old one, and one that grew from it.
@@ -322,6 +325,7 @@ fn a_reload_before_the_source_has_listed_anybody_forgets_nothing() {
     let fence = Fence::Postgres {
         system_identifier: 7,
         timeline: 5,
+        strays: Vec::new(),
     };
     let mut bench = Bench::new(config.clone());
     let (state, _) = UpstreamState::new(Arc::new(config.clone()), Some(fence), second(0));
@@ -332,4 +336,74 @@ fn a_reload_before_the_source_has_listed_anybody_forgets_nothing() {
     assert_eq!(bench.claims(A, Role::Primary, 4).primary(), None);
     assert_eq!(bench.flags(A), "fenced");
     assert_eq!(bench.claims(A, Role::Primary, 5).primary(), Some(A));
+}
+
+#[test]
+fn a_forced_order_is_obeyed_by_redis_while_who_went_on_still_answers() {
+    let mut bench = Bench::new(upstream(UpstreamKind::Redis, &[(A, 1), (B, 1)]));
+    bench
+        .redis(A, Role::Primary, "x")
+        .redis(B, Role::Replica, "x");
+    assert_eq!(bench.primary(), Some(A));
+    bench.redis(B, Role::Primary, "yx");
+    assert_eq!(bench.primary(), Some(B));
+    bench.wanted(A, true).unwrap();
+    assert_eq!(bench.redis(A, Role::Primary, "x").primary(), Some(A));
+    let fence = bench.persisted.first().cloned().unwrap();
+    bench
+        .redis(B, Role::Primary, "yx")
+        .redis(A, Role::Primary, "x");
+    assert_eq!((bench.primary(), &*bench.flags(B)), (Some(A), "fenced"));
+    // Nor is it heard after a restart, whoever answers first.
+    let mut bench = remembering(UpstreamKind::Redis, &[(A, 1), (B, 1)], fence);
+    bench
+        .redis(B, Role::Primary, "yx")
+        .redis(A, Role::Primary, "x");
+    assert_eq!((bench.primary(), &*bench.flags(B)), (Some(A), "fenced"));
+}
+
+#[test]
+fn who_went_on_against_the_operators_word_is_refused_after_a_restart_too() {
+    let mut bench = pair();
+    bench.claims(B, Role::Primary, 4);
+    assert_eq!(bench.primary(), Some(B));
+    bench.wanted(A, true).unwrap();
+    assert_eq!(bench.claims(A, Role::Primary, 3).primary(), Some(A));
+    let fence = bench.persisted.first().cloned().unwrap();
+    let expected = Fence::Postgres {
+        system_identifier: 7,
+        timeline: 3,
+        strays: vec![B.into()],
+    };
+    assert_eq!(fence, expected);
+    let mut bench = remembering(UpstreamKind::Postgres, &[(A, 1), (B, 1)], fence.clone());
+    bench
+        .claims(B, Role::Primary, 4)
+        .claims(A, Role::Primary, 3);
+    assert_eq!((bench.primary(), &*bench.flags(B)), (Some(A), "fenced"));
+    assert!(bench.persisted.is_empty(), "that is known already");
+    // Nor does it lead by who follows it.
+    let mut bench = remembering(
+        UpstreamKind::Postgres,
+        &[(A, 1), (B, 1), (C, 1)],
+        fence.clone(),
+    );
+    bench
+        .claims(B, Role::Primary, 4)
+        .claims(C, Role::Replica, 4);
+    assert_eq!(bench.claims(A, Role::Primary, 3).primary(), Some(A));
+    bench.claims(C, Role::Replica, 4);
+    assert_eq!((bench.primary(), &*bench.flags(B)), (Some(A), "fenced"));
+    // It is alone, and still refused; a person decides.
+    let mut bench = remembering(UpstreamKind::Postgres, &[(A, 1), (B, 1)], fence);
+    bench.fails(A).fails(A).claims(B, Role::Primary, 4);
+    assert_eq!((bench.primary(), &*bench.flags(B)), (None, "fenced"));
+    bench.wanted(B, true).unwrap();
+    assert_eq!(bench.claims(B, Role::Primary, 4).primary(), Some(B));
+    let forgiven = Fence::Postgres {
+        system_identifier: 7,
+        timeline: 4,
+        strays: Vec::new(),
+    };
+    assert_eq!(bench.persisted, [forgiven]);
 }

@@ -66,7 +66,9 @@ impl History {
         epoch: u64,
         head: &[ReplicationId],
         superseded: &[ReplicationId],
+        strays: &[Name],
     ) {
+        self.memory.remember(strays);
         self.epoch = epoch;
         self.head = (epoch > 0).then(|| Head {
             endpoint: None,
@@ -88,6 +90,7 @@ impl History {
             epoch: self.epoch,
             head: head.ids.clone(),
             superseded: self.superseded.iter().copied().collect(),
+            strays: self.memory.proven(),
         })
     }
 

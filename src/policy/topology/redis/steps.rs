@@ -59,7 +59,9 @@ impl History {
             .iter()
             .filter(|other| other.endpoint != claim.endpoint)
         {
-            if self.is_beyond(other) {
+            // Also by a history that is superseded with this order: else what it says of the past
+            // would put an end to the one that was ordered.
+            if self.has_gone_on(other) {
                 self.memory.add_stray(other.endpoint, claim.endpoint, true);
             }
         }
