@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
 use crate::base::rng::Rng;
-use crate::base::time;
+use crate::base::time::{self, Date};
 use crate::cli::Exit;
 use crate::cli::exit::complain;
 use crate::cli::table::{Cell, Table, Tone, wants_colours};
@@ -92,10 +92,30 @@ fn open_files(config: &Config) -> Option<Line> {
         of: "tls".to_owned(),
         asked: "certificates and keys".to_owned(),
         result: match Opened::open(config) {
-            Ok(_) => Ok("all can be used".to_owned()),
+            Ok(opened) => ends(&opened),
             Err(error) => Err(error.to_string().replace('\n', "; ")),
         },
     })
+}
+
+/// When each certificate ends; one that has is of no use.
+fn ends(opened: &Opened) -> Result<String, String> {
+    let mut words = vec!["all can be used".to_owned()];
+    let now = time::wall_now();
+    for shown in opened.certificates() {
+        let Some(ends_at) = shown.ends_at() else {
+            continue;
+        };
+        let (name, date) = (shown.name(), Date(ends_at));
+        match ends_at.duration_since(now) {
+            Ok(left) => words.push(format!(
+                "{name} ends in {} days ({date})",
+                left.as_secs() / 86_400
+            )),
+            Err(_) => return Err(format!("{name} has ended on {date}: replace its files")),
+        }
+    }
+    Ok(words.join(", "))
 }
 
 async fn ask_upstream(upstream: &Upstream, resolver: Arc<Resolver>) -> Vec<Line> {

@@ -16,7 +16,7 @@ use crate::config::default;
 #[derive(Debug)]
 pub struct FileWatch {
     changes: mpsc::Receiver<()>,
-    _watcher: Option<RecommendedWatcher>,
+    _watcher: Option<FolderWatch>,
 }
 
 impl FileWatch {
@@ -25,7 +25,7 @@ impl FileWatch {
     /// them), the poll alone does the work, and a warning says so.
     pub fn start(path: &Path, known: &str, tasks: &Tasks) -> FileWatch {
         let (hint, hints) = mpsc::channel(1);
-        let watcher = watch_parent(path, hint)
+        let watcher = FolderWatch::start(path.parent(), hint)
             .map_err(|error| {
                 let every = default::RELOAD_POLL.as_secs();
                 tracing::warn!(path = %path.display(), %error, "no file events; the configuration is looked at every {every} s");
@@ -48,22 +48,35 @@ impl FileWatch {
     }
 }
 
-fn watch_parent(path: &Path, hint: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let is_reading = matches!(&event, Ok(event) if event.kind.is_access());
-        if !is_reading {
-            // A full channel holds a hint already.
-            hint.try_send(()).unwrap_or_default();
-        }
-    })?;
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    watcher.watch(
-        parent.unwrap_or(Path::new(".")),
-        RecursiveMode::NonRecursive,
-    )?;
-    Ok(watcher)
+/// Events of folders. Each is a hint that a file in them may be another one now; dropping it ends them.
+#[derive(Debug)]
+pub struct FolderWatch(#[expect(dead_code, reason = "dropped with it")] RecommendedWatcher);
+
+impl FolderWatch {
+    /// Watches these folders, not what is below them.
+    ///
+    /// # Errors
+    /// The system has no file events, or none left; or a folder is not there.
+    pub fn start<'a>(
+        folders: impl IntoIterator<Item = &'a Path>,
+        hint: mpsc::Sender<()>,
+    ) -> Result<FolderWatch, impl std::fmt::Display> {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let is_reading = matches!(&event, Ok(event) if event.kind.is_access());
+            if !is_reading {
+                // A full channel holds a hint already.
+                hint.try_send(()).unwrap_or_default();
+            }
+        });
+        watcher.and_then(|mut watcher| {
+            for folder in folders {
+                let is_here = folder.as_os_str().is_empty();
+                let folder = if is_here { Path::new(".") } else { folder };
+                watcher.watch(folder, RecursiveMode::NonRecursive)?;
+            }
+            Ok(FolderWatch(watcher))
+        })
+    }
 }
 
 /// Looks at the content after each hint and each poll interval, and tells when it differs.

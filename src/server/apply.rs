@@ -19,6 +19,7 @@ use crate::io::net::bind::BindError;
 use crate::model::name::Name;
 use crate::proxy::listener::{ListenerCell, ListenerPicture, RouteEntry};
 use crate::server::accept::Admission;
+use crate::server::certificates::Certificates;
 use crate::server::descriptors::connections_allowed;
 use crate::server::listening::{Accepting, Bound, SocketId};
 use crate::server::threads::Workers;
@@ -57,6 +58,8 @@ pub struct Parts {
     pub desks: Arc<Published<Desks>>,
     /// All bound addresses.
     pub bound: Arc<Published<BTreeMap<Name, Vec<SocketAddr>>>>,
+    /// What listeners show; read again when its files change.
+    pub certificates: Arc<Certificates>,
     /// The configuration in force.
     pub published: Arc<Published<Arc<Config>>>,
 }
@@ -126,6 +129,8 @@ impl InForce {
         self.start_upstreams(&config).await;
         // The old pictures are kept until the new ones hold the same counts.
         self.publish_listeners(&config, &tls);
+        let certificates = tls.certificates().cloned();
+        self.parts.certificates.publish(certificates.collect());
         self.accept_new(bound).await;
         self.stop_removed(&config).await;
         self.config = Arc::new(config);

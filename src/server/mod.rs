@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod apply;
+pub mod certificates;
 pub mod descriptors;
 pub mod listening;
 

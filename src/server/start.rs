@@ -29,6 +29,7 @@ use crate::proxy::alarm::{DrainPhase, SWEEP_INTERVAL};
 use crate::proxy::postgres::tables::Tables;
 use crate::server::accept::Admission;
 use crate::server::apply::{ApplyError, InForce, Parts};
+use crate::server::certificates;
 use crate::server::threads::{Command, Workers};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -86,8 +87,11 @@ impl Server {
         let readiness = Arc::new(Readiness::default());
         let doors = (config.admin.clone(), config.metrics.clone());
         let fences = Arc::clone(&parts.surroundings.fences);
-        // Detached on purpose: it writes for as long as the process lives.
+        // Detached on purpose: they work for as long as the process lives.
         drop(control.run(fences.run()));
+        let metrics = Arc::clone(&parts.metrics);
+        let certificates = Arc::clone(&parts.certificates);
+        drop(control.run(certificates::keep(certificates, metrics)));
         let mut in_force = InForce::nothing(parts.clone());
         let applying = control.run(async move {
             in_force.apply(config).await?;
@@ -388,6 +392,7 @@ fn parts(config: &Config) -> Result<(Parts, Arc<Journal>), StartError> {
         registry: Arc::new(Published::new(Registry::default())),
         desks: Arc::new(Published::new(Desks::default())),
         bound: Arc::new(Published::new(BTreeMap::new())),
+        certificates: Arc::new(Published::new(Vec::new())),
         published: Arc::new(Published::new(Arc::default())),
     };
     Ok((parts, journal))

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::config::listener::{Listener, Protocol};
 use crate::config::tls::ListenerTls;
-use crate::io::net::tls::{Acceptor, Connector, Speaks};
+use crate::io::net::tls::{Acceptor, Connector, Shown, Speaks};
 use crate::model::name::Name;
 
 /// Everything that has TLS.
 #[derive(Debug, Default)]
 pub struct Opened {
+    certificates: BTreeMap<Name, Arc<Shown>>,
     acceptors: BTreeMap<Name, Acceptor>,
     connectors: BTreeMap<Name, Connector>,
 }
@@ -34,11 +36,19 @@ impl Opened {
     pub fn open(config: &Config) -> Result<Opened, OpenError> {
         let mut opened = Opened::default();
         let mut problems = Vec::new();
+        for (name, certificate) in &config.certificates {
+            match Shown::open(certificate) {
+                Ok(shown) => drop(opened.certificates.insert(name.clone(), shown)),
+                Err(error) => problems.push(format!("certificate {name}: {error}")),
+            }
+        }
         for (name, listener) in &config.listeners {
             let Some((tls, speaks)) = of_listener(listener) else {
                 continue;
             };
-            match Acceptor::open(tls, speaks) {
+            let shown = tls.certificates.iter();
+            let shown = shown.filter_map(|it| opened.certificates.get(&it.name).cloned());
+            match Acceptor::open(tls, shown.collect(), speaks) {
                 Ok(acceptor) => drop(opened.acceptors.insert(name.clone(), acceptor)),
                 Err(error) => problems.push(format!("listener {name}: {error}")),
             }
@@ -57,6 +67,11 @@ impl Opened {
         } else {
             Err(OpenError(problems))
         }
+    }
+
+    /// All certificates.
+    pub fn certificates(&self) -> impl Iterator<Item = &Arc<Shown>> {
+        self.certificates.values()
     }
 
     /// Where TLS of this listener ends.

@@ -94,6 +94,8 @@ macro_rules! catalog {
 catalog! {
     BUILD_INFO Gauge "fairlead_build_info" ["version", "revision"]
         "Always 1; the labels say what runs.";
+    CERTIFICATE_EXPIRY Gauge "fairlead_certificate_expiry_timestamp_seconds" ["certificate"]
+        "When the certificate that is shown ends, in seconds since 1970.";
     CONFIG_GENERATION Gauge "fairlead_config_generation" []
         "Number of the configuration in force; rises with every applied reload.";
     CONFIG_LAST_RELOAD_SUCCESSFUL Gauge "fairlead_config_last_reload_successful" []

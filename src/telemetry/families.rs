@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric as Sample, MetricFamily, MetricType,
 };
 
-use crate::base::time::wall;
+use crate::base::time::{since_epoch, wall};
 use crate::model::event::SuspensionCause;
 use crate::model::failure::FailureKind;
 use crate::model::name::Name;
@@ -66,6 +66,14 @@ impl Families {
             self.number(&catalog::CONFIG_RELOADS, &[result], tally.value());
         }
         self.number(&catalog::PANICS, &[], metrics.panics());
+    }
+
+    /// When each certificate ends.
+    pub(crate) fn certificates(&mut self, ends: &[(Name, SystemTime)]) {
+        for (name, ends_at) in ends {
+            let seconds = since_epoch(*ends_at).as_secs();
+            self.number(&catalog::CERTIFICATE_EXPIRY, &[name], seconds);
+        }
     }
 
     /// The series of one listener.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::SystemTime;
 
 use prometheus::core::Collector as _;
 use prometheus::process_collector::ProcessCollector;
@@ -23,6 +24,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct Metrics {
     copies: usize,
     given: Mutex<Given>,
+    certificates: Mutex<Vec<(Name, SystemTime)>>,
     tasks: Tasks,
     pub(crate) process: ProcessCounts,
 }
@@ -69,6 +71,7 @@ impl Metrics {
             // One more than workers: an acceptor thread counts too.
             copies: workers.saturating_add(1),
             given: Mutex::default(),
+            certificates: Mutex::default(),
             tasks,
             process: ProcessCounts::default(),
         }
@@ -116,6 +119,11 @@ impl Metrics {
         self.process.reloads_refused.add_shared(1);
     }
 
+    /// When the certificates that are shown end: all of them.
+    pub fn certificates(&self, ends: Vec<(Name, SystemTime)>) {
+        *self.ends() = ends;
+    }
+
     /// What is wrong with the last reload, in words.
     pub fn reload_warning(&self) -> Option<&'static str> {
         let has_reloaded = self.process.reloads_refused.value() > 0;
@@ -148,6 +156,7 @@ impl Metrics {
     pub fn render(&self, upstreams: &[UpstreamReading]) -> String {
         let mut families = Families::default();
         families.process(self);
+        families.certificates(&self.ends());
         for counts in living(&self.given().listeners) {
             families.listener(&counts);
         }
@@ -165,6 +174,12 @@ impl Metrics {
             tracing::error!(%error, "metrics could not be printed");
         }
         String::from_utf8_lossy(&text).into_owned()
+    }
+
+    fn ends(&self) -> MutexGuard<'_, Vec<(Name, SystemTime)>> {
+        self.certificates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn given(&self) -> MutexGuard<'_, Given> {

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use crate::support::authority::Authority;
+use crate::support::authority::{Authority, Pair};
 use crate::support::nginx::{BIG_BYTES, Nginx};
 use crate::support::origin::{Origin, Stage};
 use crate::support::process::program;
 use crate::support::proxy::Proxy;
 use crate::support::raw::Wire;
 use crate::support::{LONG, eventually};
+use crate::tls::direct;
 
 /// A listener under TLS that shows these certificates, over one endpoint.
 fn text(endpoint: SocketAddr, listener: &str, upstream: &str) -> String {
@@ -298,4 +299,98 @@ async fn a_websocket_passes_under_tls_on_both_sides() {
         (in_flight == 0).then_some(())
     })
     .await;
+}
+
+/// The serial number of the certificate that is shown.
+async fn serial(at: SocketAddr) -> String {
+    let mut command = Command::new(program("openssl", "openssl"));
+    command
+        .args([
+            "s_client",
+            "-connect",
+            &at.to_string(),
+            "-servername",
+            "one.test",
+        ])
+        .stdin(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
+    let shown = command.output().await.unwrap().stdout;
+    let mut command = Command::new(program("openssl", "openssl"));
+    let mut reading = command
+        .args(["x509", "-noout", "-serial"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = reading.stdin.take().unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stdin, &shown)
+        .await
+        .unwrap();
+    drop(stdin);
+    let output = reading.wait_with_output().await.unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_replaced_is_shown_without_a_reload() {
+    // As Kubernetes has it: the files are links through `..data`, which is swapped.
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let version = |name: &str, cert_of: &Pair, key_of: &Pair| {
+        let at = folder.path().join(name);
+        std::fs::create_dir(&at).unwrap();
+        std::fs::copy(&cert_of.cert, at.join("tls.crt")).unwrap();
+        std::fs::copy(&key_of.key, at.join("tls.key")).unwrap();
+        let next = folder.path().join("..next");
+        std::os::unix::fs::symlink(&at, &next).unwrap();
+        std::fs::rename(&next, folder.path().join("..data")).unwrap();
+    };
+    let first = authority.pair(&["one.test", "db.test"]);
+    version("1", &first, &first);
+    for file in ["tls.crt", "tls.key"] {
+        let link = folder.path().join(file);
+        std::os::unix::fs::symlink(format!("..data/{file}"), link).unwrap();
+    }
+    let mounted = Pair {
+        cert: folder.path().join("tls.crt"),
+        key: folder.path().join("tls.key"),
+    };
+    let origin = Origin::start("origin").await;
+    let tls = "tls = { certificates = [\"one\"] }";
+    let text = text(origin.address, tls, "") + &mounted.table("one");
+    let proxy = Proxy::start(&text).await;
+    let at = proxy.address("web");
+    let before = serial(at).await;
+    assert!(before.starts_with("serial="), "{before}");
+    let ends = proxy.metric("fairlead_certificate_expiry_timestamp_seconds{certificate=\"one\"}");
+    assert!(ends > 1e9, "{ends}");
+    // A client that stays is not disturbed.
+    let mut kept = direct(at, &authority, &["http/1.1"]).await.unwrap();
+    ask(&mut kept).await;
+    let second = authority.pair(&["one.test", "more.test"]);
+    version("2", &second, &second);
+    let after = eventually("the new certificate", LONG, async || {
+        Some(serial(at).await).filter(|now| *now != before)
+    })
+    .await;
+    // One that does not fit its key changes nothing.
+    version("3", &first, &second);
+    // Nothing can be waited for: it is looked at after a quarter of a second, and stays.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(serial(at).await, after);
+    ask(&mut kept).await;
+}
+
+async fn ask<C>(client: &mut C)
+where
+    C: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = vec![0; 4096];
+    let count = client.read(&mut answer).await.unwrap();
+    assert!(answer[..count].starts_with(b"HTTP/1.1 200"), "{answer:?}");
 }

@@ -61,6 +61,7 @@ fn full_page() -> String {
         scheduled: None,
     };
     cells[0].source.publish(Some(source));
+    metrics.certificates(vec![(Name::from("site"), time::wall_now())]);
     let answer = fixture.get("/metrics");
     assert_eq!(answer.status, 200);
     answer.body

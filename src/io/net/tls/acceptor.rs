@@ -11,7 +11,7 @@ use rustls::sign::CertifiedKey;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Encrypted, Speaks, TlsError, files, provider};
+use super::{Encrypted, Shown, Speaks, TlsError, files, provider};
 use crate::config::tls::{ClientCertificates, ListenerTls};
 
 /// How one listener ends TLS. Clones share it.
@@ -25,15 +25,17 @@ impl std::fmt::Debug for Acceptor {
 }
 
 impl Acceptor {
-    /// Opens what is configured. A client that names protocols must name the one that is spoken.
+    /// With the certificates that were opened for it, in the order of the configuration. A client
+    /// that names protocols must name the one that is spoken.
     ///
     /// # Errors
     /// Which file cannot be used, and why.
-    pub fn open(config: &ListenerTls, speaks: Speaks) -> Result<Acceptor, TlsError> {
-        let mut names = Names::default();
-        for certificate in &config.certificates {
-            names.add(files::identity(&certificate.cert, &certificate.key)?);
-        }
+    pub fn open(
+        config: &ListenerTls,
+        shown: Vec<Arc<Shown>>,
+        speaks: Speaks,
+    ) -> Result<Acceptor, TlsError> {
+        let names = Names(shown);
         let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(rustls::ALL_VERSIONS)
             .map_err(|error| unusable(&error))?;
@@ -84,18 +86,15 @@ fn unusable(error: &rustls::Error) -> TlsError {
 }
 
 /// Certificates in the order of the configuration.
-#[derive(Debug, Default)]
-struct Names(Vec<Arc<CertifiedKey>>);
+#[derive(Debug)]
+struct Names(Vec<Arc<Shown>>);
 
 impl Names {
-    fn add(&mut self, pair: Arc<CertifiedKey>) {
-        self.0.push(pair);
-    }
-
     /// The first that is made for this name, exactly or by a wildcard.
-    fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+    fn find(&self, name: &str) -> Option<Arc<CertifiedKey>> {
         let name = ServerName::try_from(name).ok()?;
-        self.0.iter().find(|pair| {
+        let mut pairs = self.0.iter().map(|shown| shown.pair());
+        pairs.find(|pair| {
             let leaf = pair.end_entity_cert().and_then(ParsedCertificate::try_from);
             leaf.is_ok_and(|leaf| verify_server_name(&leaf, &name).is_ok())
         })
@@ -105,6 +104,6 @@ impl Names {
 impl ResolvesServerCert for Names {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let named = hello.server_name().and_then(|name| self.find(name));
-        named.or_else(|| self.0.first()).cloned()
+        named.or_else(|| Some(self.0.first()?.pair()))
     }
 }

@@ -1,13 +1,16 @@
 //! TLS over TCP, both ways: the only place that knows rustls. TLS 1.2 and 1.3 with aws-lc-rs.
 //!
-//! Files are opened once, when a configuration is put in force; a later handshake reads none. Those of
-//! a source, which lives on over reloads, are looked at before each of its connections ([`Renewed`]).
+//! Files are opened when a configuration is put in force; a handshake reads none. The certificates that
+//! listeners show are read anew when their files change ([`Shown`]); the files of a source are looked at
+//! before each of its connections ([`Renewed`]).
 
 mod acceptor;
 mod connector;
 mod files;
 mod renewed;
-mod subject;
+mod shown;
+mod stamp;
+mod x509;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +31,7 @@ use crate::config::upstream::UpstreamKind;
 pub use acceptor::Acceptor;
 pub use connector::Connector;
 pub use renewed::Renewed;
+pub use shown::Shown;
 
 /// What is spoken under TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +111,7 @@ impl Encrypted {
     /// The subject of the certificate the other side has shown and proven, for people.
     pub fn subject(&self) -> Option<String> {
         let shown = self.0.get_ref().1.peer_certificates()?;
-        subject::of(shown.first()?)
+        x509::subject(shown.first()?)
     }
 }
 

@@ -4,10 +4,9 @@
 //! Files are looked at before each connection, and opened anew when one of them is another one than
 //! before. Files that cannot be used change nothing: what was opened last stays in use, and it is told.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::stamp::{Stamp, stamp};
 use super::{Connector, Speaks};
 use crate::config::tls::UpstreamTls;
 
@@ -28,10 +27,6 @@ struct Open {
     /// Why the files of now are not used.
     trouble: Option<String>,
 }
-
-/// What tells a file from the one that was there before: device, inode, size, time of the last change
-/// of its content in seconds and nanoseconds.
-type Stamp = (u64, u64, u64, i64, i64);
 
 impl Renewed {
     /// Opens nothing yet.
@@ -96,16 +91,4 @@ impl Renewed {
         let paths = self.config.ca.iter().chain(pair);
         paths.map(|path| stamp(path)).collect()
     }
-}
-
-/// Of the file that a link leads to.
-fn stamp(path: &Path) -> Option<Stamp> {
-    let file = std::fs::metadata(path).ok()?;
-    Some((
-        file.dev(),
-        file.ino(),
-        file.size(),
-        file.mtime(),
-        file.mtime_nsec(),
-    ))
 }

@@ -87,6 +87,12 @@ async fn shake(
     tokio::join!(acceptor.accept(far), connector.connect(near, &address))
 }
 
+/// With its certificates.
+fn opened(config: &ListenerTls, speaks: Speaks) -> Result<Acceptor, TlsError> {
+    let shown: Result<Vec<_>, _> = config.certificates.iter().map(Shown::open).collect();
+    Acceptor::open(config, shown?, speaks)
+}
+
 #[tokio::test]
 async fn the_first_certificate_made_for_a_name_is_shown_or_the_first_of_all() {
     let folder = Folder::new();
@@ -97,7 +103,7 @@ async fn the_first_certificate_made_for_a_name_is_shown_or_the_first_of_all() {
     ];
     let all: Vec<_> = pairs.iter().collect();
     let config = folder.listener(&all, ClientCertificates::None);
-    let acceptor = Acceptor::open(&config, Speaks::Postgres).unwrap();
+    let acceptor = opened(&config, Speaks::Postgres).unwrap();
     for (name, shown) in [
         ("first.test", "CN=first"),
         ("SECOND.test", "CN=second"),
@@ -124,7 +130,7 @@ async fn the_first_certificate_made_for_a_name_is_shown_or_the_first_of_all() {
 async fn who_is_not_who_it_should_be_is_refused_with_what_to_do() {
     let (folder, stranger) = (Folder::new(), Folder::new());
     let pair = folder.pair(&["db.test"], "db");
-    let acceptor = Acceptor::open(
+    let acceptor = opened(
         &folder.listener(&[&pair], ClientCertificates::None),
         Speaks::Other,
     );
@@ -159,7 +165,7 @@ async fn a_client_shows_a_certificate_where_one_is_required_and_may_where_it_is_
         (&required, false, None),
     ] {
         let config = folder.listener(&[&server], client.clone());
-        let acceptor = Acceptor::open(&config, Speaks::Other).unwrap();
+        let acceptor = opened(&config, Speaks::Other).unwrap();
         let mut config = folder.upstream("db.test");
         config.identity = shows.then(|| app.clone());
         let connector = Connector::open(&config, Speaks::Other).unwrap();
@@ -174,7 +180,7 @@ async fn a_postgres_server_is_asked_first_and_its_no_is_explained() {
     let folder = Folder::new();
     let pair = folder.pair(&["db.test"], "db");
     let config = folder.listener(&[&pair], ClientCertificates::None);
-    let acceptor = Acceptor::open(&config, Speaks::Postgres).unwrap();
+    let acceptor = opened(&config, Speaks::Postgres).unwrap();
     let connector = Connector::open(&folder.upstream("db.test"), Speaks::Postgres).unwrap();
     for (answer, why) in [
         (b"S", None),
@@ -209,7 +215,7 @@ async fn an_end_without_a_goodbye_is_an_error() {
     let folder = Folder::new();
     let pair = folder.pair(&["db.test"], "db");
     let config = folder.listener(&[&pair], ClientCertificates::None);
-    let acceptor = Acceptor::open(&config, Speaks::Other).unwrap();
+    let acceptor = opened(&config, Speaks::Other).unwrap();
     let connector = Connector::open(&folder.upstream("db.test"), Speaks::Other).unwrap();
     for says_goodbye in [true, false] {
         let (near, far) = shake(&acceptor, &connector).await;
@@ -236,9 +242,7 @@ fn a_file_that_cannot_be_used_is_named_with_what_to_do() {
             key: key.to_owned(),
         };
         let config = folder.listener(&[&pair], ClientCertificates::None);
-        Acceptor::open(&config, Speaks::Other)
-            .unwrap_err()
-            .to_string()
+        opened(&config, Speaks::Other).unwrap_err().to_string()
     };
     for (cert, key, file, what) in [
         (&one.cert, &other.key, "other.key", "does not belong to"),
@@ -253,16 +257,40 @@ fn a_file_that_cannot_be_used_is_named_with_what_to_do() {
 }
 
 #[test]
-fn a_subject_is_read_from_whatever_bytes_without_a_panic() {
+fn subject_and_end_are_read_from_whatever_bytes_without_a_panic() {
     let folder = Folder::new();
     let pair = folder.pair(&["a"], "some name");
     let der = rustls::pki_types::pem::PemObject::from_pem_file(&pair.cert).unwrap();
     let der: rustls::pki_types::CertificateDer<'_> = der;
-    assert_eq!(subject::of(&der).as_deref(), Some("CN=some name"));
+    assert_eq!(x509::subject(&der).as_deref(), Some("CN=some name"));
+    let ends_at = x509::ends_at(&der).map(|at| crate::base::time::Rfc3339(at).to_string());
+    // What rcgen gives where nothing is asked for: 4096-01-01, in four digits of a year.
+    assert_eq!(ends_at.as_deref(), Some("4096-01-01T00:00:00.000Z"));
     for end in 0..der.len() {
-        assert_eq!(subject::of(&der[..end]), None);
+        assert_eq!(x509::subject(&der[..end]), None);
+        assert_eq!(x509::ends_at(&der[..end]), None);
     }
-    assert_eq!(subject::of(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
+    assert_eq!(x509::subject(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
+}
+
+#[test]
+fn a_changed_pair_is_shown_and_one_that_does_not_fit_is_not() {
+    let folder = Folder::new();
+    let (old, new) = (folder.pair(&["a"], "old"), folder.pair(&["a"], "new"));
+    let config = folder.listener(&[&old], ClientCertificates::None);
+    let shown = Shown::open(&config.certificates[0]).unwrap();
+    let subject = || x509::subject(&shown.pair().cert[0]).unwrap();
+    shown.renew();
+    assert_eq!(subject(), "CN=old");
+    std::fs::copy(&new.cert, &old.cert).unwrap();
+    shown.renew();
+    assert_eq!(subject(), "CN=old", "its key is not there yet");
+    std::fs::copy(&new.key, &old.key).unwrap();
+    shown.renew();
+    assert_eq!(subject(), "CN=new");
+    std::fs::remove_file(&old.key).unwrap();
+    shown.renew();
+    assert_eq!(subject(), "CN=new");
 }
 
 #[tokio::test]
@@ -274,7 +302,7 @@ async fn a_relay_passes_goodbyes_both_ways_and_a_missing_one_as_a_reset() {
     let folder = Folder::new();
     let pair = folder.pair(&["db.test"], "db");
     let config = folder.listener(&[&pair], ClientCertificates::None);
-    let acceptor = Acceptor::open(&config, Speaks::Other).unwrap();
+    let acceptor = opened(&config, Speaks::Other).unwrap();
     let connector = Connector::open(&folder.upstream("db.test"), Speaks::Other).unwrap();
     let large = vec![7; 3_000_000];
     for says_goodbye in [true, false] {
@@ -331,7 +359,7 @@ async fn a_relay_passes_goodbyes_both_ways_and_a_missing_one_as_a_reset() {
 
 /// What a client that opens its files again and again sees of a listener of this authority.
 async fn is_taken(renewed: &Renewed, listener: &ListenerTls) -> bool {
-    let acceptor = Acceptor::open(listener, Speaks::Other).unwrap();
+    let acceptor = opened(listener, Speaks::Other).unwrap();
     let connector = renewed.connector().unwrap();
     shake(&acceptor, &connector).await.1.is_ok()
 }

@@ -1,7 +1,11 @@
-//! The subject of a certificate, for people: `CN=app,O=Example`.
+//! What people want to know of a certificate: whose it is (`CN=app,O=Example`), and when it ends.
 //!
-//! Only so much of X.509 (RFC 5280 §4.1) as leads there. The certificate was verified before, so
-//! this decides nothing; what is not as expected gives no subject.
+//! Only so much of X.509 (RFC 5280 §4.1) as leads there. This decides nothing: whoever verifies reads
+//! the certificate itself. What is not as expected gives no answer.
+
+use std::time::SystemTime;
+
+use crate::base::time::read_rfc3339;
 
 /// Longer ones are cut: it goes into a log line.
 const SUBJECT_CHARS_MAX: usize = 200;
@@ -10,6 +14,8 @@ const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OBJECT: u8 = 0x06;
 const VERSION: u8 = 0xa0;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
 
 /// Attribute types by the last two bytes of `2.5.4.x`, and their usual letters (RFC 4514 §3).
 const NAMES: [(u8, &str); 6] = [
@@ -22,16 +28,8 @@ const NAMES: [(u8, &str); 6] = [
 ];
 
 /// The subject of a DER certificate; `None` when it has none that can be shown.
-pub(super) fn of(certificate: &[u8]) -> Option<String> {
-    let (body, _) = expect(certificate, SEQUENCE)?;
-    let (mut fields, _) = expect(body, SEQUENCE)?;
-    if fields.first() == Some(&VERSION) {
-        fields = element(fields)?.2;
-    }
-    // Serial number, signature algorithm, issuer, validity.
-    for _ in 0..4 {
-        fields = element(fields)?.2;
-    }
+pub(super) fn subject(certificate: &[u8]) -> Option<String> {
+    let (_, fields) = expect(issued(certificate)?, SEQUENCE)?;
     let (mut names, _) = expect(fields, SEQUENCE)?;
     let mut parts: Vec<String> = Vec::new();
     while !names.is_empty() {
@@ -49,6 +47,46 @@ pub(super) fn of(certificate: &[u8]) -> Option<String> {
     }
     let subject: String = parts.join(",").chars().take(SUBJECT_CHARS_MAX).collect();
     (!subject.is_empty()).then_some(subject)
+}
+
+/// When a DER certificate ends.
+pub(super) fn ends_at(certificate: &[u8]) -> Option<SystemTime> {
+    let (validity, _) = expect(issued(certificate)?, SEQUENCE)?;
+    let (_, _, last) = element(validity)?;
+    let (kind, text, _) = element(last)?;
+    let text = std::str::from_utf8(text).ok()?;
+    // RFC 5280 §4.1.2.5: two digits of a year are 1950 to 2049.
+    let (century, rest) = match kind {
+        UTC_TIME if text.get(..2)? < "50" => ("20", text),
+        UTC_TIME => ("19", text),
+        GENERALIZED_TIME => text.split_at_checked(2)?,
+        _ => return None,
+    };
+    let digits = |from: usize| rest.get(from..from + 2);
+    read_rfc3339(&format!(
+        "{century}{}-{}-{}T{}:{}:{}{}",
+        digits(0)?,
+        digits(2)?,
+        digits(4)?,
+        digits(6)?,
+        digits(8)?,
+        digits(10)?,
+        rest.get(12..)?
+    ))
+}
+
+/// The fields from the validity on, the subject behind it.
+fn issued(certificate: &[u8]) -> Option<&[u8]> {
+    let (body, _) = expect(certificate, SEQUENCE)?;
+    let (mut fields, _) = expect(body, SEQUENCE)?;
+    if fields.first() == Some(&VERSION) {
+        fields = element(fields)?.2;
+    }
+    // Serial number, signature algorithm, issuer.
+    for _ in 0..3 {
+        fields = element(fields)?.2;
+    }
+    Some(fields)
 }
 
 /// What is inside of an element of this kind, and what follows it.
