@@ -7,7 +7,8 @@ use fairlead::model::role::ReplicationId;
 use fairlead::model::verdict::Evidence;
 use fairlead::upstream::snapshot::Snapshot;
 
-use crate::promise::{Promises, eligible, ensure, primary_view};
+use crate::picture::{eligible, primary_view};
+use crate::promise::{Promises, ensure};
 
 /// Where the primary said it was, in the order in which it was asked.
 #[derive(Debug, Default)]

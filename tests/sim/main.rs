@@ -19,6 +19,7 @@ mod crisis;
 mod lag;
 mod manager;
 mod membership;
+mod picture;
 mod promise;
 mod seen;
 mod setting;

@@ -16,9 +16,10 @@ use fairlead::model::verdict::Evidence;
 use fairlead::upstream::effect::{Effect, StateEvent};
 use fairlead::upstream::endpoint::{Incarnation, RetireReason};
 use fairlead::upstream::lease::Lease;
-use fairlead::upstream::snapshot::{EndpointView, PickTable, Snapshot};
+use fairlead::upstream::snapshot::{EndpointView, Snapshot};
 
 use crate::lag::Yardstick;
+use crate::picture::{eligible, leaders, primary_view};
 use crate::truth::SYSTEM;
 use crate::word::{Words, epoch_of};
 
@@ -478,27 +479,4 @@ impl Promises {
     pub(crate) fn evidence_at(&self, id: &Name) -> Option<Time> {
         self.heard.get(id)?.evidence_at
     }
-}
-
-/// Who is shown as primary: one, or one of each shard.
-fn leaders(picture: &Snapshot, is_sharded: bool) -> Vec<&EndpointView> {
-    if is_sharded {
-        let views = picture.endpoints.iter();
-        return views.filter(|view| view.role == Role::Primary).collect();
-    }
-    primary_view(picture).into_iter().collect()
-}
-
-pub(crate) fn eligible<'a>(
-    picture: &'a Snapshot,
-    table: &'a PickTable,
-) -> impl Iterator<Item = &'a EndpointView> {
-    table
-        .positions
-        .iter()
-        .filter_map(|position| picture.endpoint(*position))
-}
-
-pub(crate) fn primary_view(picture: &Snapshot) -> Option<&EndpointView> {
-    picture.endpoints.get(picture.roles.as_ref()?.primary?)
 }

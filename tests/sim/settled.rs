@@ -9,7 +9,8 @@ use fairlead::model::verdict::Evidence;
 use fairlead::upstream::effect::StateEvent;
 use fairlead::upstream::snapshot::Snapshot;
 
-use crate::promise::{Promises, ensure, primary_view};
+use crate::picture::primary_view;
+use crate::promise::{Promises, ensure};
 use crate::setting::{COUNT, address, position};
 use crate::truth::Life;
 use crate::world::World;

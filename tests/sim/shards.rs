@@ -8,7 +8,8 @@ use fairlead::model::verdict::Evidence;
 use fairlead::upstream::effect::Effect;
 use fairlead::upstream::snapshot::{EndpointView, Snapshot};
 
-use crate::promise::{Promises, eligible, ensure};
+use crate::picture::eligible;
+use crate::promise::{Promises, ensure};
 use crate::truth::Truth;
 
 impl Promises {

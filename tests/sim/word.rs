@@ -181,7 +181,7 @@ impl Words {
         }
         self.epoch = roles.epoch;
         self.check_suspension(picture, event, now)?;
-        let routed = crate::promise::primary_view(picture);
+        let routed = crate::picture::primary_view(picture);
         let routed = routed.filter(|_| !picture.primary.positions.is_empty());
         let Some(routed) = routed else {
             return Ok(());
