@@ -40,7 +40,7 @@ fn an_upstream_tells_its_primary_and_the_evidence() {
         json!({
             "id": id, "role": role, "epoch": 3, "health": "healthy", "eligible": true,
             "reasons": [], "why": null, "in_flight": 0, "latency_ewma_seconds": null, "weight": 1,
-            "lag_bytes": lag, "lag_seconds": null, "told": null, "since": "…", "last_probe": probe,
+            "lag_bytes": lag, "lag_seconds": lag.map(f64::from), "told": null, "since": "…", "last_probe": probe,
         })
     };
     assert_eq!(
