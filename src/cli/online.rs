@@ -19,7 +19,7 @@ use crate::io::net::tls::Speaks;
 use crate::io::probe;
 use crate::io::source::{self, Means};
 use crate::model::address::Address;
-use crate::model::source::{SourceStatus, SourceWord};
+use crate::model::source::{FailoverStep, SourceStatus, SourceWord};
 use crate::server::tls::Opened;
 
 /// So many upstreams, and of each so many endpoints, are asked at a time.
@@ -174,6 +174,9 @@ async fn ask_endpoint(
 struct Told {
     endpoints: Option<Vec<Address>>,
     leader: Option<Address>,
+    is_paused: bool,
+    /// A failover that is to come.
+    scheduled: Option<String>,
     status: SourceStatus,
 }
 
@@ -183,9 +186,15 @@ impl Told {
             SourceWord::Endpoints(list) => {
                 self.endpoints = Some(list.into_iter().map(|it| it.address).collect());
             }
-            SourceWord::Leader(word) => self.leader = word.leader,
+            SourceWord::Leader(word) => {
+                self.leader = word.leader;
+                self.is_paused = word.is_paused;
+            }
             SourceWord::Status(status) => self.status = status,
-            SourceWord::Failover(_) => {}
+            SourceWord::Failover(step) => {
+                let is_to_come = matches!(step, FailoverStep::Scheduled { .. });
+                self.scheduled = is_to_come.then(|| step.to_string());
+            }
         }
     }
 
@@ -205,9 +214,15 @@ impl Told {
             None => "it names no primary".to_owned(),
         };
         let count = endpoints.len();
-        Ok(format!(
-            "{up} of {of} answer; {leader}; it lists {count}{trouble}"
-        ))
+        let mut text = format!("{up} of {of} answer; {leader}; it lists {count}");
+        if self.is_paused {
+            text.push_str("; it is paused: nothing fails over by itself");
+        }
+        if let Some(scheduled) = &self.scheduled {
+            text.push_str("; ");
+            text.push_str(scheduled);
+        }
+        Ok(text + &trouble)
     }
 }
 
@@ -279,5 +294,17 @@ mod tests {
         assert!(!told.is_whole());
         told.hear(status(3, true));
         assert!(told.is_whole());
+        told.hear(SourceWord::Leader(LeaderWord {
+            leader: Some("a:1".parse().unwrap()),
+            term: 2,
+            is_paused: true,
+        }));
+        told.hear(SourceWord::Failover(FailoverStep::Scheduled {
+            at: time::Date(std::time::UNIX_EPOCH),
+            candidate: None,
+        }));
+        let works = "3 of 3 answer; the primary is a:1; it lists 0; it is paused: nothing fails over by itself; \
+                     a failover is scheduled for 1970-01-01T00:00:00.000Z";
+        assert_eq!(told.result(), Ok(works.to_owned()));
     }
 }

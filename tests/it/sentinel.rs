@@ -269,7 +269,7 @@ async fn one_that_lies_makes_no_word_and_one_short_hold() {
 async fn a_sentinel_is_asked_over_tls_when_it_is_who_it_should_be() {
     let (redis, authority) = (RedisServer::start().await, Authority::new());
     let pair = authority.pair(&["sentinel.internal"]);
-    let (_sentinel, port) = SentinelServer::with_tls(redis.address(), &pair, &authority.ca());
+    let (mut sentinel, port) = SentinelServer::with_tls(redis.address(), &pair, &authority.ca());
     let heard = |ca: &str| {
         let tls = UpstreamTls {
             ca: Some(ca.into()),
@@ -288,4 +288,30 @@ async fn a_sentinel_is_asked_over_tls_when_it_is_who_it_should_be() {
         })
         .await;
     assert!(stranger.leader.is_none());
+    drop(stranger);
+
+    // The CA is replaced while it is asked; then by something that is none.
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.crt");
+    std::fs::copy(other.ca(), &ca).unwrap();
+    let mut renewed = heard(ca.to_str().unwrap());
+    let has_trouble = |h: &Listening, part: &str| {
+        let trouble = h.status.trouble.as_deref().unwrap_or_default();
+        trouble.contains(part)
+    };
+    renewed
+        .until("the complaint", |h| has_trouble(h, "certificate"))
+        .await;
+    std::fs::copy(authority.ca(), &ca).unwrap();
+    renewed.until_led_by(&redis.endpoint()).await;
+    std::fs::write(&ca, "nonsense").unwrap();
+    sentinel.kill();
+    sentinel.start();
+    renewed
+        .until("to go on with what was there", |h| {
+            // Its own trouble goes when it answers again.
+            let own = port.address().to_string();
+            has_trouble(h, "changed files are not used") && !has_trouble(h, &own)
+        })
+        .await;
 }

@@ -61,6 +61,9 @@ pub(super) fn base_url(url: &str) -> Option<BaseUrl> {
     Some(BaseUrl { is_tls, address })
 }
 
+/// Said of a member instead of its state when Patroni does not list it any more.
+const NOT_LISTED: &str = "not listed";
+
 /// Everybody who was heard of lately.
 #[derive(Debug, Clone, Default)]
 pub struct Roster {
@@ -128,15 +131,19 @@ impl Roster {
 
     /// Everybody, by name.
     pub fn endpoints(&self) -> Vec<ListedEndpoint> {
-        let members = self.members.values().map(|known| &known.member);
-        members
-            .map(|member| ListedEndpoint {
+        let known = self.members.values();
+        known
+            .map(|Known { member, gone_at }| ListedEndpoint {
                 address: member.address.clone(),
                 name: member.name.clone(),
                 is_balanced: member.tags.is_balanced(),
                 may_lead: member.tags.may_lead(),
                 remark: Remark {
-                    condition: member.condition.clone(),
+                    condition: match gone_at {
+                        None => member.condition.clone(),
+                        // Nobody knows how it is; its last word on that is of no use.
+                        Some(_) => Some(NOT_LISTED.to_owned()),
+                    },
                     synchrony: None,
                     needs_restart: member.needs_restart,
                     tags: member.tags.in_words(),
@@ -189,6 +196,11 @@ mod tests {
         roster.replace(vec![member("a", "a:1"), member("b", "b:1")], start);
         roster.replace(vec![member("b", "b:2")], start);
         assert_eq!(names(&roster), ["a", "b"]);
+        let conditions = |roster: &Roster| -> Vec<_> {
+            let endpoints = roster.endpoints().into_iter();
+            endpoints.map(|it| it.remark.condition).collect()
+        };
+        assert_eq!(conditions(&roster), [Some(NOT_LISTED.to_owned()), None]);
         assert_eq!(roster.address("b").unwrap().to_string(), "b:2");
         assert_eq!(roster.apis().count(), 2);
         // Nothing at all is listed: nobody is forgotten for that.

@@ -205,6 +205,7 @@ impl Scope {
             Some(key) => {
                 if let Some(name) = member_name(key) {
                     self.roster.leave(name, now);
+                    self.say_endpoints(words);
                 }
             }
             None => {}

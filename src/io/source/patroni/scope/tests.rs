@@ -153,10 +153,10 @@ fn other_changes_become_words_in_their_order() {
             "a crash",
             vec![
                 delete("leader", 10),
-                delete("members/pg1", 10),
-                put("leader", "pg2", 11),
+                delete("members/pg1", 11),
+                put("leader", "pg2", 12),
             ],
-            vec![leader(None, 10), leader(Some(2), 11)],
+            vec![leader(None, 10), gone(1), leader(Some(2), 12)],
         ),
         (
             "a pause",
@@ -179,8 +179,7 @@ fn other_changes_become_words_in_their_order() {
                 put("sync", r#"{"leader":"pg1"}"#, 12),
                 put("0/leader", "pg2", 13),
                 put("members/pg2/x", &member_value(7), 14),
-                delete("members/pg2", 15),
-                put("leader", "a stranger", 16),
+                put("leader", "a stranger", 15),
             ],
             vec![],
         ),
@@ -190,6 +189,18 @@ fn other_changes_become_words_in_their_order() {
             vec![],
         ),
     ]);
+}
+
+/// The list, when this one's key is gone.
+fn gone(number: u32) -> SourceWord {
+    let mut roster = Roster::default();
+    for number in [1, 2] {
+        let key = format!("members/pg{number}");
+        let entry = entry(&key, &member_value(number), 1);
+        roster.join(member(&key, &entry).unwrap());
+    }
+    roster.leave(&format!("pg{number}"), Time::ZERO);
+    SourceWord::Endpoints(roster.endpoints())
 }
 
 /// What changes are called, the changes, and the words they become: all in one piece and one by one.
@@ -308,7 +319,9 @@ fn the_rest_api_names_a_leader_and_never_none() {
     let words = scope.hear(&answer(Some(3), false), at(20));
     assert_eq!(words[1..], [leader(Some(3), 4)]);
     let words = scope.list(&listing(12), at(30)).unwrap();
-    assert_eq!(words, [leader(Some(1), 4)]);
+    // Who is listed there and who is not has changed as well.
+    assert!(matches!(&words[0], SourceWord::Endpoints(endpoints) if endpoints.len() == 3));
+    assert_eq!(words[1..], [leader(Some(1), 4)]);
     // Who was silent is heard in full.
     scope.fall_silent();
     assert_eq!(scope.list(&listing(13), at(40)).unwrap().len(), 2);
