@@ -162,6 +162,9 @@ pub const PAUSE_GRACE: Duration = Duration::from_secs(5);
 pub const STATE_DIR: &str = "/var/lib/fairlead";
 /// A fence that could not be written is tried again after this: a full disk is not filled by trying.
 pub const STATE_RETRY: Duration = Duration::from_secs(5);
+/// How long the fence of an upstream that is not configured any more is kept: longer than somebody
+/// takes to see that he removed the wrong one, or to bring it back after a migration.
+pub const FENCE_UNUSED_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// What is read of a fence file: 41 ids of Redis are the most there are, 52 bytes each, and 64 names of
 /// endpoints, 267 bytes each.
 pub const FENCE_BYTES_MAX: u64 = 32 * 1024;

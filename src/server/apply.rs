@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::base::published::Published;
+use crate::base::time::wall_now;
 use crate::config::diff::{Diff, diff};
 use crate::config::listener::{Listener, Protocol};
 use crate::config::route::{Retry, Route};
@@ -296,6 +297,11 @@ impl InForce {
         }
         self.actors
             .retain(|name, _| config.upstreams.contains_key(name));
+        let is_configured = |name: &str| config.upstreams.contains_key(name);
+        self.parts
+            .surroundings
+            .fences
+            .sweep(is_configured, wall_now());
     }
 
     fn publish_bound(&self) {

@@ -311,3 +311,27 @@ async fn a_standby_that_has_stopped_to_receive_takes_no_reads_until_it_receives_
     receive_from(&source).await;
     assert_eq!(who(proxy.address("read")).await, port_of(&standby));
 }
+
+#[tokio::test]
+async fn the_fence_of_an_upstream_that_leaves_the_configuration_waits_for_its_return() {
+    let primary = PostgresServer::primary().await;
+    let state = tempfile::tempdir().unwrap();
+    let folder = state.path().display();
+    let upstream = session_upstream("postgres", &[primary.endpoint()], "60s", 100);
+    let text = format!("[process]\nstate_dir = \"{folder}\"\n{upstream}");
+    let proxy = Proxy::start(&text).await;
+    assert_eq!(who(proxy.address("write")).await, port_of(&primary));
+    let [used, unused] = ["fence-db", "unused-db"].map(|name| state.path().join(name));
+    eventually("the fence to be written", LONG, async || {
+        used.exists().then_some(())
+    })
+    .await;
+    let other = text.replace("upstreams.db", "upstreams.other");
+    proxy
+        .reload(&other.replace("upstream = \"db\"", "upstream = \"other\""))
+        .await;
+    assert!(unused.exists() && !used.exists());
+    proxy.reload(&text).await;
+    assert!(used.exists() && !unused.exists());
+    assert_eq!(who(proxy.address("write")).await, port_of(&primary));
+}

@@ -2,7 +2,10 @@
 //!
 //! One writer for all, on a thread that may block; what is handed over meanwhile replaces what was
 //! not written yet, so nobody waits and the newest wins. A file is never half a file: it is written
-//! beside, synced and renamed.
+//! beside, synced and renamed. Those of upstreams that have left the configuration are set aside, and
+//! removed a month later (`sweep`).
+
+mod sweep;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,6 +13,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use tokio::sync::Notify;
 
@@ -93,6 +97,9 @@ impl Fences {
             return None;
         };
         let path = path(folder, upstream);
+        if !path.exists() {
+            sweep::take_back(folder, upstream, &path);
+        }
         let bytes = match read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -121,6 +128,18 @@ impl Fences {
         if self.folder.is_some() {
             self.due().insert(upstream.clone(), fence);
             self.is_due.notify_one();
+        }
+    }
+
+    /// A configuration is in force: what is kept for upstreams that are not in it is set aside, and
+    /// after [`default::FENCE_UNUSED_KEPT`] removed.
+    pub fn sweep(&self, is_configured: impl Fn(&str) -> bool, now: SystemTime) {
+        let Some(folder) = &self.folder else {
+            return;
+        };
+        if let Err(error) = sweep::sweep(folder, is_configured, now) {
+            let folder = folder.display();
+            tracing::warn!(%folder, %error, "old fences cannot be set aside or removed");
         }
     }
 
@@ -191,9 +210,12 @@ impl Fences {
     }
 }
 
+/// What the name of the file of a configured upstream begins with.
+const IN_USE: &str = "fence-";
+
 /// Names of upstreams are letters, digits, `-`, `_` and `.`, at most 64: fit for a file.
 fn path(folder: &Path, upstream: &Name) -> PathBuf {
-    folder.join(format!("fence-{upstream}"))
+    folder.join(format!("{IN_USE}{upstream}"))
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -272,6 +294,20 @@ mod tests {
         fences.keep(&Name::from("orders"), fence(4));
         assert_eq!(fences.write_due(), None);
         assert_eq!(load(&open(folder.path())), Some(fence(4)));
+    }
+
+    #[test]
+    fn an_upstream_that_is_put_back_has_its_fence() {
+        let folder = tempfile::tempdir().unwrap();
+        let fences = open(folder.path());
+        fences.keep(&Name::from("orders"), fence(4));
+        assert_eq!(fences.write_due(), None);
+        fences.sweep(|_| false, crate::base::time::wall_now());
+        assert!(!folder.path().join("fence-orders").exists());
+        assert_eq!(load(&fences), Some(fence(4)));
+        fences.sweep(|name| name == "orders", crate::base::time::wall_now());
+        assert!(folder.path().join("fence-orders").exists());
+        Fences::default().sweep(|_| false, crate::base::time::wall_now());
     }
 
     #[test]
