@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import socket
+import ssl
 import subprocess
 import time
 
@@ -28,6 +29,7 @@ def check(port):
     if len(fields) != 4 or not all(fields):
         raise Wrong(f"X-Forwarded-For, -Proto, -Host and the request id are not all set: {fields}")
     connection.close()
+    check_tls(port["https"])
     with socket.create_connection(("127.0.0.1", port["ping"]), timeout=10) as stream:
         stream.sendall(b"?" * 64)
         if read(stream, 64) != b"?" * 64:
@@ -36,6 +38,24 @@ def check(port):
         with socket.create_connection(("127.0.0.1", port[name]), timeout=10) as stream:
             if read(stream, 1 << 22) != b"x" * (1 << 22):
                 raise Wrong("the bulk listener changes bytes")
+
+
+# What all of them agree on with OpenSSL's client.
+TLS = ("TLSv1.3", "TLS_AES_256_GCM_SHA384")
+
+
+def check_tls(port):
+    """The same version and cipher everywhere, and the body of the origin under it."""
+    anybody = ssl._create_unverified_context()
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=anybody)
+    connection.request("GET", "/64k")
+    answer = connection.getresponse()
+    if answer.status != 200 or answer.read() != body("/64k", BODIES["/64k"]):
+        raise Wrong(f"https: status {answer.status} or not the body of the origin")
+    agreed = (connection.sock.version(), connection.sock.cipher()[0])
+    connection.close()
+    if agreed != TLS:
+        raise Wrong(f"https is {agreed}, not {TLS}")
 
 
 def read(stream, count):
@@ -49,10 +69,11 @@ def read(stream, count):
     return b"".join(parts)
 
 
-def http_load(run, process, port, path, connections):
-    """Closed loop: every connection asks again as soon as it has its answer."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{run.seconds}s", "--timeout", "10s", "--latency",
-               f"http://127.0.0.1:{port['http']}{path}"]
+def http_load(run, process, port, path, connections, scheme="http", is_kept=True):
+    """Closed loop: every connection asks again as soon as it has its answer, or makes room for the next."""
+    header = [] if is_kept else ["-H", "Connection: close"]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{run.seconds}s", "--timeout", "10s", "--latency", *header,
+               f"{scheme}://127.0.0.1:{port[scheme]}{path}"]
     text, cpu = timed(run, process, command)
     found = re.search(r"(\d+) requests in ([\d.]+)(m?s)", text)
     if not found:

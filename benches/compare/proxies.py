@@ -73,11 +73,20 @@ def body(path, size):
     return text.encode()[:size]
 
 
+def make_certificate(folder):
+    """One for all of them: ECDSA P-256, chain and key, and both in one file as haproxy wants it."""
+    cert, key = folder / "tls.crt", folder / "tls.key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                    "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+                    "-keyout", key, "-out", cert], check=True, stderr=subprocess.DEVNULL)
+    (folder / "tls.pem").write_text(cert.read_text() + key.read_text())
+
+
 class Proxy:
-    """One proxy with its ports: `http`, `ping`, `bulk`, and those of the databases."""
+    """One proxy with its ports: `http`, `https`, `ping`, `bulk`, and those of the databases."""
 
     name = ""
-    ports = ("http", "ping", "bulk", "postgres", "redis")
+    ports = ("http", "https", "ping", "bulk", "postgres", "redis")
 
     def __init__(self, folder, free_port, origins, echo, bulk, databases):
         self.folder = Path(folder)
@@ -112,8 +121,10 @@ defaults
 frontend http
   mode http
   bind 127.0.0.1:{self.port["http"]} backlog 4096
+  bind 127.0.0.1:{self.port["https"]} backlog 4096 ssl crt {self.folder.parent}/tls.pem
   option forwardfor
-  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
+  http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
   http-request set-header X-Forwarded-Host %[req.hdr(host)]
   unique-id-format %{{+X}}o%ci:%cp_%fi:%fp_%Ts_%rt:%pid
   unique-id-header X-Request-Id
@@ -166,6 +177,9 @@ http {{ {nginx_http_head(self.folder)}
   upstream web {{ {servers} keepalive {IDLE_UPSTREAM}; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{self.port["http"]} backlog=4096;
+    listen 127.0.0.1:{self.port["https"]} ssl backlog=4096;
+    ssl_certificate {self.folder.parent}/tls.crt; ssl_certificate_key {self.folder.parent}/tls.key;
+    ssl_protocols TLSv1.2 TLSv1.3; ssl_buffer_size 16k;
     location / {{
       proxy_pass http://web;
       proxy_http_version 1.1;
@@ -218,6 +232,17 @@ bind              = ["127.0.0.1:{self.port["http"]}"]
 kind              = "http"
 upstream          = "web"
 keepalive_timeout = "600s"
+
+[listeners.https]
+bind              = ["127.0.0.1:{self.port["https"]}"]
+kind              = "http"
+upstream          = "web"
+keepalive_timeout = "600s"
+tls               = {{ certificates = ["site"] }}
+
+[certificates.site]
+cert = "{self.folder.parent}/tls.crt"
+key  = "{self.folder.parent}/tls.key"
 
 [upstreams.web]
 kind                 = "http"
