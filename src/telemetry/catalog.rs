@@ -149,6 +149,8 @@ catalog! {
         "How long there was no primary, each time one was found again.";
     UPSTREAM_SPLIT_BRAIN Gauge "fairlead_upstream_split_brain" ["upstream"]
         "1 while two endpoints claim to be primary in the same epoch; neither is routed to.";
+    UPSTREAM_TAKE_BACK Gauge "fairlead_upstream_take_back" ["upstream"]
+        "1 while the manager names an endpoint whose history is older than one that led since; nobody is routed to.";
     UPSTREAM_SUSPENDED Gauge "fairlead_upstream_suspended" ["upstream", "cause"]
         "1 while nothing new goes to the primary, by cause: failover (a manager's), pause, switch.";
     UPSTREAM_CLAIMS_REFUSED Counter "fairlead_upstream_claims_refused_total" ["upstream", "reason"]

@@ -201,6 +201,7 @@ impl Families {
                     &catalog::UPSTREAM_SPLIT_BRAIN,
                     u64::from(roles.is_split_brain),
                 ),
+                (&catalog::UPSTREAM_TAKE_BACK, u64::from(roles.is_take_back)),
             ] {
                 self.number(metric, &[name], value);
             }

@@ -199,6 +199,7 @@ mod tests {
     use super::*;
     use crate::model::failure::FailureKind;
     use crate::telemetry::handles::MethodLabel;
+    use crate::telemetry::reading::{RolesReading, UpstreamReading};
 
     fn line<'a>(text: &'a str, start: &str) -> Option<&'a str> {
         text.lines().find(|line| line.starts_with(start))
@@ -253,6 +254,33 @@ mod tests {
             "fairlead_http_local_responses_total{route=\"api\",reason=\"upstream_connect_failed\"} 2",
         ] {
             assert!(text.lines().any(|line| line == wanted), "{wanted}\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_trouble_with_a_primary_is_shown_while_it_lasts() {
+        let metrics = Metrics::new(1, Tasks::default());
+        let reading = |is_split_brain, is_take_back| UpstreamReading {
+            name: Name::from("orders"),
+            states: Default::default(),
+            held: 0,
+            roles: Some(RolesReading {
+                has_primary: false,
+                epoch: crate::model::role::Epoch(4),
+                is_split_brain,
+                is_take_back,
+                suspended_by: None,
+            }),
+            source: None,
+            endpoints: Vec::new(),
+        };
+        for (is_split_brain, is_take_back) in [(false, false), (true, false), (false, true)] {
+            let text = metrics.render(&[reading(is_split_brain, is_take_back)]);
+            for (kind, is_on) in [("split_brain", is_split_brain), ("take_back", is_take_back)] {
+                let start = format!("fairlead_upstream_{kind}{{upstream=\"orders\"}} ");
+                let wanted = format!("{start}{}", u64::from(is_on));
+                assert_eq!(line(&text, &start), Some(wanted.as_str()));
+            }
         }
     }
 

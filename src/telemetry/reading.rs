@@ -47,6 +47,8 @@ pub struct RolesReading {
     pub epoch: Epoch,
     /// Two claim the same epoch.
     pub is_split_brain: bool,
+    /// The manager has gone back to an old history.
+    pub is_take_back: bool,
     /// Nothing new goes to the primary: by whom or what.
     pub suspended_by: Option<SuspensionCause>,
 }

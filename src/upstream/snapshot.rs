@@ -71,6 +71,8 @@ pub struct RolesView {
     pub since: Time,
     /// Two endpoints claim the same epoch.
     pub is_split_brain: bool,
+    /// The manager names one whose history is older than one that led since: nobody is routed to.
+    pub is_take_back: bool,
     /// The last known primary while there is none.
     pub last_primary: Option<Name>,
     /// A primary may be known and yet nothing new goes to it.

@@ -252,6 +252,15 @@ impl Words {
         event: Option<&StateEvent>,
         now: Time,
     ) -> Result<(), String> {
+        let is_held = picture.primary.positions.is_empty();
+        ensure(
+            is_held
+                || !picture
+                    .roles
+                    .as_ref()
+                    .is_some_and(|roles| roles.is_take_back),
+            || "somebody is routed while the manager takes the lead back".into(),
+        )?;
         let Some(suspension) = picture.roles.as_ref().and_then(|r| r.suspension.as_ref()) else {
             return Ok(());
         };

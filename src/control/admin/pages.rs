@@ -71,7 +71,7 @@ pub struct UpstreamPage {
     pub balance: String,
     /// Of its snapshot; rises with every change.
     pub generation: u64,
-    /// `serving`, `starting`, `split_brain`, `suspended`, `no_primary` or `no_eligible_endpoint`.
+    /// `serving`, `starting`, `split_brain`, `take_back`, `suspended`, `no_primary` or `no_eligible_endpoint`.
     pub state: String,
     /// The verified primary; null without one and where there are no roles.
     pub primary: Option<PrimaryPage>,

@@ -25,6 +25,7 @@ fn state(snapshot: &Snapshot) -> &'static str {
     match &snapshot.roles {
         _ if snapshot.is_starting => "starting",
         Some(roles) if roles.is_split_brain => "split_brain",
+        Some(roles) if roles.is_take_back => "take_back",
         Some(roles) if roles.suspension.is_some() => "suspended",
         Some(_) if !has(&snapshot.primary.positions) => "no_primary",
         None if !has(&snapshot.any.positions) => "no_eligible_endpoint",

@@ -29,6 +29,7 @@ pub(super) fn upstream(cell: &UpstreamCell, is_per_endpoint: bool, now: Time) ->
             has_primary: !snapshot.primary.positions.is_empty(),
             epoch: roles.epoch,
             is_split_brain: roles.is_split_brain,
+            is_take_back: roles.is_take_back,
             suspended_by: roles.suspension.as_ref().map(|suspension| suspension.cause),
         }),
         source: source(cell, &snapshot),

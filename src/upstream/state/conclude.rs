@@ -282,6 +282,7 @@ impl UpstreamState {
             epoch: election.epoch,
             since: before.as_ref().map_or(now, |roles| roles.since),
             is_split_brain: election.is_split_brain,
+            is_take_back: self.take_back.is_some(),
             last_primary: None,
             suspension: suspended.map(suspension),
             source: self.source_view(),
@@ -323,6 +324,7 @@ impl UpstreamState {
             (before.primary, before.epoch, before.since)
                 == (roles.primary, roles.epoch, roles.since)
                 && before.is_split_brain == roles.is_split_brain
+                && before.is_take_back == roles.is_take_back
                 && before.last_primary == roles.last_primary
                 && before.source == roles.source
                 && before.suspension == roles.suspension

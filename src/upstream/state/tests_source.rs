@@ -230,6 +230,11 @@ fn a_lead_taken_back_is_refused_and_alarmed() {
     // Told once, not with every answer.
     bench.claims(A, Role::Primary, 3);
     assert!(!bench.told().iter().any(is_alarm));
+    let is_shown = |bench: &Bench| bench.snapshot.roles.as_ref().unwrap().is_take_back;
+    assert!(is_shown(&bench));
+    // The manager thinks better of it.
+    bench.names(Some(B)).claims(B, Role::Primary, 4);
+    assert!(!is_shown(&bench) && bench.primary() == Some(B));
 }
 
 #[test]
