@@ -35,7 +35,46 @@ pub(super) struct History {
     memory: Memory,
 }
 
-type Facts<'a> = [Option<&'a PostgresFacts>];
+/// What one election is about: who claims, what they said of themselves, and who else is heard.
+struct Case<'a> {
+    claims: &'a [Claim<'a>],
+    /// One for each claim.
+    facts: Vec<Option<&'a PostgresFacts>>,
+    advice: &'a Advice,
+}
+
+impl<'a> Case<'a> {
+    fn new(claims: &'a [Claim<'a>], advice: &'a Advice) -> Case<'a> {
+        Case {
+            claims,
+            facts: claims.iter().map(facts_of).collect(),
+            advice,
+        }
+    }
+
+    /// What the one at a position said of itself.
+    fn said(&self, at: usize) -> Option<&'a PostgresFacts> {
+        self.facts.get(at).copied().flatten()
+    }
+
+    /// The manager names this one.
+    fn is_named(&self, at: usize) -> bool {
+        self.advice.word.names() == Some(at)
+    }
+
+    /// What the one said whom the manager names.
+    fn named(&self) -> Option<&'a PostgresFacts> {
+        self.said(self.advice.word.names()?)
+    }
+
+    /// The claims with what they said, by position.
+    fn each(&self) -> impl Iterator<Item = (usize, &'a Claim<'a>, Option<&'a PostgresFacts>)> {
+        let each = self.claims.iter().zip(&self.facts);
+        (0..)
+            .zip(each)
+            .map(|(at, (claim, said))| (at, claim, *said))
+    }
+}
 
 impl History {
     pub(super) fn remember(&mut self, system: u64, timeline: u32, strays: &[Name]) {
@@ -65,32 +104,30 @@ impl History {
     }
 
     pub(super) fn elect(&mut self, claims: &[Claim<'_>], advice: &Advice) -> Election {
-        let facts: Vec<_> = claims.iter().map(facts_of).collect();
+        let case = &Case::new(claims, advice);
         if let Some(order) = advice.order {
-            self.obey(claims, &facts, order, advice.now);
+            self.obey(case, order);
         }
         if !self.is_founded
-            && let Err(election) = self.found(claims, &facts, advice)
+            && let Err(election) = self.found(case)
         {
             return election;
         }
         self.memory.prove(claims);
         // Each step raises the fence to a timeline that somebody shows.
-        while self.admit(claims, &facts, advice) {}
-        let ground = self.ground(claims, &facts, advice);
+        while self.admit(case) {}
+        let ground = self.ground(case);
         let (lineage, fence) = (self.lineage, self.fence);
-        let is_newer = |at: usize| is_above(facts.get(at).copied().flatten(), lineage, fence);
+        let is_newer = |at: usize| is_above(case.said(at), lineage, fence);
         self.memory.judge(claims, is_newer, ground.is_led, advice);
-        let mut standings: Vec<_> = (0..claims.len())
-            .map(|at| self.standing(claims, at, &facts, ground, advice))
+        let mut standings: Vec<_> = (case.each())
+            .map(|(at, claim, said)| self.standing(case, ground, (at, claim, said)))
             .collect();
-        let live: Vec<usize> = (0..)
-            .zip(claims.iter().zip(&standings).zip(&facts))
-            .filter(|(_, ((claim, standing), facts))| {
-                let claims_it = facts.is_some_and(|facts| facts.role == Role::Primary);
-                claim.is_healthy && claims_it && standing.flags.is_empty()
+        let live: Vec<usize> = (case.each().zip(&standings))
+            .filter(|((_, claim, said), standing)| {
+                claim.is_healthy && leads(*said) && standing.flags.is_empty()
             })
-            .map(|(position, _)| position)
+            .map(|((at, ..), _)| at)
             .collect();
         let primary = self.memory.first_of(claims, &live);
         if let Some(position) = primary {
@@ -114,12 +151,10 @@ impl History {
 
     /// Takes an operator's word, once the endpoint says itself that it is primary. Forced, the
     /// fence goes back to what it says, and whoever is above it is a stray.
-    fn obey(&mut self, claims: &[Claim<'_>], facts: &Facts<'_>, order: Ordered, now: Time) {
-        let claim = claims
-            .get(order.position)
-            .filter(|claim| is_verified(claim));
-        let said = facts.get(order.position).copied().flatten();
-        let (Some(claim), Some(said)) = (claim, said) else {
+    fn obey(&mut self, case: &Case<'_>, order: Ordered) {
+        let claim = case.claims.get(order.position);
+        let claim = claim.filter(|claim| is_verified(claim));
+        let (Some(claim), Some(said)) = (claim, case.said(order.position)) else {
             return;
         };
         let is_ours = self
@@ -131,88 +166,74 @@ impl History {
         self.lineage = Some(said.system_identifier);
         self.fence = said.timeline;
         self.heights.clear();
-        self.admitted_at = Some(now);
+        self.admitted_at = Some(case.advice.now);
         self.is_founded = true;
-        for (other, facts) in claims.iter().zip(facts) {
-            if is_above(*facts, self.lineage, self.fence) {
+        for (_, other, said) in case.each() {
+            if is_above(said, self.lineage, self.fence) {
                 self.memory.add_stray(other.endpoint, claim.endpoint, true);
             }
         }
-        self.memory.choose(claim.endpoint, now);
+        self.memory.choose(claim.endpoint, case.advice.now);
     }
 
     /// Everybody was asked once: whose history is ours, and how high it is. Or the election that
     /// says why there is no primary yet.
-    fn found(
-        &mut self,
-        claims: &[Claim<'_>],
-        facts: &Facts<'_>,
-        advice: &Advice,
-    ) -> Result<(), Election> {
-        let ground = self.ground(claims, facts, advice);
+    fn found(&mut self, case: &Case<'_>) -> Result<(), Election> {
+        let ground = self.ground(case);
         if self.lineage.is_none() {
-            let objections: Vec<_> = (0..claims.len())
-                .map(|at| self.objection(claims, at, facts, ground, advice))
+            let objections: Vec<_> = (0..case.claims.len())
+                .map(|at| self.objection(case, ground, at))
                 .collect();
-            let system = first_lineage(claims, facts, &objections, advice.is_settled)?;
+            let system = first_lineage(case, &objections)?;
             let height = |heights: &[(u64, u32)]| {
                 let ours = heights.iter().find(|(id, _)| *id == system);
                 ours.map_or(0, |(_, height)| *height)
             };
             // Whom the manager names leads: what others show is not admitted by that.
-            let named = advice.word.names().filter(|_| ground.is_led);
-            let named = named.and_then(|at| facts.get(at).copied().flatten());
+            let named = case.named().filter(|_| ground.is_led);
             self.lineage = Some(system);
             self.fence = named.map_or_else(|| height(&self.heights), |said| said.timeline);
-            self.admitted_at = Some(advice.now);
+            self.admitted_at = Some(case.advice.now);
             self.heights.clear();
-        } else if !advice.is_settled {
-            return Err(self.wait(claims, facts));
+        } else if !case.advice.is_settled {
+            return Err(self.wait(case));
         }
         self.is_founded = true;
         Ok(())
     }
 
     /// Raises the fence by one claim that may do so.
-    fn admit(&mut self, claims: &[Claim<'_>], facts: &Facts<'_>, advice: &Advice) -> bool {
-        let ground = self.ground(claims, facts, advice);
+    fn admit(&mut self, case: &Case<'_>) -> bool {
+        let ground = self.ground(case);
         // Who follows a stray proves no more than the stray does.
-        let strays: Vec<u32> = (claims.iter().zip(facts))
-            .filter(|(claim, _)| self.memory.is_stray(claim.endpoint, advice.word))
-            .filter_map(|(_, said)| Some((*said)?.timeline))
+        let is_stray = |claim: &Claim<'_>| self.memory.is_stray(claim.endpoint, case.advice.word);
+        let strays: Vec<u32> = (case.each())
+            .filter(|(_, claim, _)| is_stray(claim))
+            .filter_map(|(_, _, said)| Some(said?.timeline))
             .collect();
-        let admitted = (0..)
-            .zip(claims.iter().zip(facts))
-            .find(|(at, (claim, said))| {
-                let is_named = advice.word.names() == Some(*at);
-                claim.is_fresh
-                    && is_above(**said, self.lineage, self.fence)
-                    && match said.map(|said| said.role) {
-                        Some(Role::Primary) => {
-                            let objection = self.objection(claims, *at, facts, ground, advice);
-                            objection.is_none()
-                        }
-                        _ => {
-                            let is_strays =
-                                said.is_some_and(|said| strays.contains(&said.timeline));
-                            is_named || !(ground.is_led || is_strays)
-                        }
-                    }
-            });
-        let Some(said) = admitted.and_then(|(_, (_, said))| *said) else {
+        let may_raise = |at: usize, said: &PostgresFacts| {
+            if said.role == Role::Primary {
+                return self.objection(case, ground, at).is_none();
+            }
+            case.is_named(at) || !(ground.is_led || strays.contains(&said.timeline))
+        };
+        let admitted = case.each().find_map(|(at, claim, said)| {
+            let is_newer = claim.is_fresh && is_above(said, self.lineage, self.fence);
+            said.filter(|said| is_newer && may_raise(at, said))
+        });
+        let Some(said) = admitted else {
             return false;
         };
         self.fence = said.timeline;
-        self.admitted_at = Some(advice.now);
+        self.admitted_at = Some(case.advice.now);
         true
     }
 
-    fn ground(&self, claims: &[Claim<'_>], facts: &Facts<'_>, advice: &Advice) -> Ground {
-        let named = advice.word.names();
+    fn ground(&self, case: &Case<'_>) -> Ground {
+        let named = case.advice.word.names();
         let is_led = named.is_some_and(|at| {
-            let said = facts.get(at).copied().flatten();
-            let claim = claims.get(at);
-            let is_ours = said.is_some_and(|said| {
+            let claim = case.claims.get(at);
+            let is_ours = case.said(at).is_some_and(|said| {
                 let is_ours = self
                     .lineage
                     .is_none_or(|ours| ours == said.system_identifier);
@@ -226,21 +247,13 @@ impl History {
         }
     }
 
-    fn objection(
-        &self,
-        claims: &[Claim<'_>],
-        position: usize,
-        facts: &Facts<'_>,
-        ground: Ground,
-        advice: &Advice,
-    ) -> Option<String> {
-        let said = facts.get(position).copied().flatten()?;
-        let named = advice.word.names();
-        let named = named.and_then(|at| facts.get(at).copied().flatten());
+    /// Why the claim of the one at a position is refused although its history would do.
+    fn objection(&self, case: &Case<'_>, ground: Ground, at: usize) -> Option<String> {
+        let said = case.said(at)?;
         let is_newer = if self.is_founded {
             is_above(Some(said), self.lineage, self.fence)
         } else {
-            named.is_some_and(|named| {
+            case.named().is_some_and(|named| {
                 named.system_identifier == said.system_identifier && named.timeline < said.timeline
             })
         };
@@ -250,23 +263,21 @@ impl History {
             is_followed: false,
         };
         self.memory
-            .objection(claims, position, strength, ground, advice)
+            .objection(case.claims, at, strength, ground, case.advice)
     }
 
     /// One claim against what is remembered. A good claim to be primary is left without a flag;
     /// whether it is the only live one is seen later.
     fn standing(
         &self,
-        claims: &[Claim<'_>],
-        position: usize,
-        facts: &Facts<'_>,
+        case: &Case<'_>,
         ground: Ground,
-        advice: &Advice,
+        (at, claim, said): (usize, &Claim<'_>, Option<&PostgresFacts>),
     ) -> Standing {
-        let said = facts.get(position).copied().flatten();
-        let (Some(said), Some(claim)) = (said, claims.get(position)) else {
+        let Some(said) = said else {
             return Standing::silent();
         };
+        let advice = case.advice;
         if self.lineage != Some(said.system_identifier) {
             let (theirs, ours) = (said.system_identifier, self.lineage.unwrap_or_default());
             let why = format!("its system identifier is {theirs}, this upstream's is {ours}");
@@ -282,8 +293,7 @@ impl History {
         }
         let fence = self.fence;
         if said.timeline < fence {
-            let is_named = advice.word.names() == Some(position);
-            if is_named && advice.word.is_after(ground.admitted_at) {
+            if case.is_named(at) && advice.word.is_after(ground.admitted_at) {
                 let than = format!("timeline {fence}");
                 return Standing::take_back(epoch, advice.speaker, &than);
             }
@@ -296,7 +306,7 @@ impl History {
                 ..Standing::unknown(Flag::Fenced, why)
             };
         }
-        if let Some(why) = self.objection(claims, position, facts, ground, advice) {
+        if let Some(why) = self.objection(case, ground, at) {
             let why = format!(
                 "it claims to be primary on timeline {}: {why}",
                 said.timeline
@@ -325,8 +335,8 @@ impl History {
     }
 
     /// Ours is remembered, but not everybody has been asked yet.
-    fn wait(&self, claims: &[Claim<'_>], facts: &Facts<'_>) -> Election {
-        let standing = |(_, said): (&Claim<'_>, &Option<&PostgresFacts>)| match said {
+    fn wait(&self, case: &Case<'_>) -> Election {
+        let standing = |said: &Option<&PostgresFacts>| match said {
             None => Standing::silent(),
             Some(said)
                 if said.role == Role::Replica && self.lineage == Some(said.system_identifier) =>
@@ -343,7 +353,7 @@ impl History {
             primary: None,
             epoch: Epoch(u64::from(self.fence)),
             is_split_brain: false,
-            standings: claims.iter().zip(facts).map(standing).collect(),
+            standings: case.facts.iter().map(standing).collect(),
         }
     }
 }
@@ -353,32 +363,26 @@ fn is_above(said: Option<&PostgresFacts>, lineage: Option<u64>, fence: u32) -> b
     said.is_some_and(|said| Some(said.system_identifier) == lineage && said.timeline > fence)
 }
 
+/// Says that it is primary.
+fn leads(said: Option<&PostgresFacts>) -> bool {
+    said.is_some_and(|said| said.role == Role::Primary)
+}
+
 /// The system of the first primary, or the election that says why there is none yet.
-fn first_lineage(
-    claims: &[Claim<'_>],
-    facts: &Facts<'_>,
-    objections: &[Option<String>],
-    is_settled: bool,
-) -> Result<u64, Election> {
-    let mut systems: Vec<u64> = facts
-        .iter()
-        .flatten()
-        .map(|f| f.system_identifier)
-        .collect();
+fn first_lineage(case: &Case<'_>, objections: &[Option<String>]) -> Result<u64, Election> {
+    let (facts, is_settled) = (&case.facts, case.advice.is_settled);
+    let seen = facts.iter().flatten();
+    let mut systems: Vec<u64> = seen.map(|said| said.system_identifier).collect();
     systems.sort_unstable();
     systems.dedup();
-    let live: Vec<usize> = (0..)
-        .zip(claims.iter().zip(facts).zip(objections))
-        .filter(|(_, ((claim, facts), objection))| {
-            let claims_it = facts.is_some_and(|facts| facts.role == Role::Primary);
-            claim.is_healthy && !claim.is_doubted && claims_it && objection.is_none()
+    let live: Vec<usize> = (case.each().zip(objections))
+        .filter(|((_, claim, said), objection)| {
+            claim.is_healthy && !claim.is_doubted && leads(*said) && objection.is_none()
         })
-        .map(|(position, _)| position)
+        .map(|((at, ..), _)| at)
         .collect();
-    let mut claimed = live
-        .iter()
-        .filter_map(|at| facts.get(*at).copied().flatten())
-        .map(|facts| facts.system_identifier);
+    let claimed = live.iter().filter_map(|at| case.said(*at));
+    let mut claimed = claimed.map(|said| said.system_identifier);
     let first = claimed.next();
     let is_agreed = claimed.all(|system| Some(system) == first);
     match first {
@@ -408,7 +412,7 @@ fn first_lineage(
         .collect();
     let is_split_brain = is_settled && !is_agreed;
     if is_split_brain {
-        split_brain(&mut standings, claims, &live, "of different systems");
+        split_brain(&mut standings, case.claims, &live, "of different systems");
     }
     Err(Election {
         primary: None,
