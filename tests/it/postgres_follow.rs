@@ -141,6 +141,10 @@ async fn a_cancel_request_reaches_the_endpoint_its_session_runs_on() {
     let primary = PostgresServer::primary().await;
     let standby = primary.standby().await;
     let proxy = Proxy::start(&config(&[&primary, &standby], "role = \"any\"", "100ms")).await;
+    // One that is not known yet would get none of the first.
+    for server in [&primary, &standby] {
+        proxy.verdicts("orders", &server.endpoint(), 2).await;
+    }
     let db = proxy.address("db");
     let running = async |server: &PostgresServer, count: &str| {
         eventually("sessions to run", LONG, async || {
