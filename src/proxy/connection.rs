@@ -51,6 +51,8 @@ pub fn serve(
         Protocol::Http(_) if !info.is_admitted => Box::pin(async move {
             http::serve::turn_away(stream, info.client, &worker, &listener).await;
         }),
+        // Heads and handshakes are small writes that somebody waits for; without it nobody is there.
+        Protocol::Http(_) if stream.set_nodelay(true).is_err() => Box::pin(async {}),
         Protocol::Http(settings) => {
             let times = Times::of(settings);
             let client = Client::new(stream, info.client, &worker);

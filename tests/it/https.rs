@@ -123,32 +123,16 @@ async fn a_client_certificate_is_asked_for_where_it_says_so() {
     let at = proxy.address("web");
     let without = curl(at, "one.test", "/", &["--cacert", &ca]).await;
     assert!(without.is_err(), "{without:?}");
-    let shown = |by: &Authority| {
+    let shown_by = async |by: &Authority| {
         let pair = by.pair(&["client"]);
-        (
-            pair.cert.display().to_string(),
-            pair.key.display().to_string(),
-        )
+        let (cert, key) = (pair.cert.display(), pair.key.display());
+        let (cert, key) = (cert.to_string(), key.to_string());
+        let options = ["--cacert", &ca, "--cert", &cert, "--key", &key];
+        curl(at, "one.test", "/", &options).await
     };
-    let (cert, key) = shown(&authority);
-    let with = curl(
-        at,
-        "one.test",
-        "/",
-        &["--cacert", &ca, "--cert", &cert, "--key", &key],
-    )
-    .await;
-    assert_eq!(with.as_deref(), Ok("origin"));
-    let stranger = Authority::new();
-    let (cert, key) = shown(&stranger);
-    let with = curl(
-        at,
-        "one.test",
-        "/",
-        &["--cacert", &ca, "--cert", &cert, "--key", &key],
-    )
-    .await;
-    assert!(with.is_err(), "{with:?}");
+    assert_eq!(shown_by(&authority).await.as_deref(), Ok("origin"));
+    let by_stranger = shown_by(&Authority::new()).await;
+    assert!(by_stranger.is_err(), "{by_stranger:?}");
 }
 
 #[tokio::test]

@@ -146,36 +146,29 @@ async fn a_cancel_request_reaches_the_endpoint_its_session_runs_on() {
         proxy.verdicts("orders", &server.endpoint(), 2).await;
     }
     let db = proxy.address("db");
-    let running = async |server: &PostgresServer, count: &str| {
-        eventually("sessions to run", LONG, async || {
-            let active = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND state = 'active'";
-            (server.sql(active).await.as_deref() == Some(count)).then_some(())
-        })
-        .await;
-    };
+    let query = "SELECT pg_sleep(600)";
     let mut sessions = Vec::new();
     for _ in 0..4 {
         let (client, _) = session(db).await;
         let port = client.query_one("SELECT inet_server_port()", &[]).await;
         let port: i32 = port.unwrap().get(0);
         let token = client.cancel_token();
-        let query = Tasks::default()
-            .spawn(async move { client.simple_query("SELECT pg_sleep(600)").await });
-        sessions.push((port, token, query));
+        let asking = Tasks::default().spawn(async move { client.simple_query(query).await });
+        sessions.push((port, token, asking));
     }
     let on_primary = i32::from(primary.address().port());
     sessions.sort_by_key(|(port, ..)| *port != on_primary);
     for server in [&primary, &standby] {
-        running(server, "2").await;
+        server.executes(query, 2).await;
     }
     let mut left = [2, 2];
-    for (port, token, query) in sessions {
+    for (port, token, asking) in sessions {
         token.cancel_query(NoTls).await.unwrap();
-        let error = query.await.unwrap().unwrap_err();
+        let error = asking.await.unwrap().unwrap_err();
         assert_eq!(code(&error), Some("57014"), "{error:?}");
         left[usize::from(port != on_primary)] -= 1;
-        running(&primary, &left[0].to_string()).await;
-        running(&standby, &left[1].to_string()).await;
+        primary.executes(query, left[0]).await;
+        standby.executes(query, left[1]).await;
     }
     let delivered = "fairlead_postgres_cancel_requests_total{listener=\"db\",result=\"delivered\"}";
     proxy.counts(delivered, 4.0).await;

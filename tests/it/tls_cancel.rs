@@ -11,10 +11,12 @@ use tokio::process::Command;
 use crate::support::authority::Authority;
 use crate::support::process::program;
 use crate::support::proxy::Proxy;
-use crate::support::{LONG, PostgresServer, eventually};
+use crate::support::{LONG, PostgresServer};
 use crate::tls::{direct, text};
 
 const STARTUP: &[u8] = b"\0\0\0\x29\0\x03\0\0user\0postgres\0database\0postgres\0\0";
+const QUERY: &str = "SELECT pg_sleep(600)";
+/// The same as Postgres gets it.
 const SLEEP: &[u8] = b"Q\0\0\0\x19SELECT pg_sleep(600)\0";
 const CANCEL: &[u8] = b"\0\0\0\x10\x04\xd2\x16\x2e";
 
@@ -48,16 +50,6 @@ async fn sleeping(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Vec<u8>
     [CANCEL, &key].concat()
 }
 
-async fn runs(server: &PostgresServer, count: &str) {
-    let what = format!("{count} queries to run");
-    eventually(&what, LONG, async || {
-        let running = "SELECT count(*) FROM pg_stat_activity \
-                       WHERE query = 'SELECT pg_sleep(600)' AND state = 'active'";
-        (server.sql(running).await.as_deref() == Some(count)).then_some(())
-    })
-    .await;
-}
-
 /// Sends a packet that is not answered, and waits for the end.
 async fn send(mut stream: impl AsyncRead + AsyncWrite + Unpin, packet: &[u8]) {
     stream.write_all(packet).await.unwrap();
@@ -87,12 +79,12 @@ async fn interrupted(at: SocketAddr, sslmode: &str, server: &PostgresServer) {
     );
     let child = Command::new(program("psql", "postgresql"))
         .env("HOME", "/nonexistent")
-        .args(["-XAtc", "SELECT pg_sleep(600)", &target])
+        .args(["-XAtc", QUERY, &target])
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    runs(server, "1").await;
+    server.executes(QUERY, 1).await;
     let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
     kill_process(pid, Signal::INT).unwrap();
     let output = tokio::time::timeout(LONG, child.wait_with_output()).await;
@@ -129,18 +121,18 @@ async fn a_query_under_tls_can_be_cancelled_in_clear_and_under_tls() {
         if has_tls {
             let mut session = direct(at, &authority, &["postgresql"]).await.unwrap();
             let packet = sleeping(&mut session).await;
-            runs(&server, "1").await;
+            server.executes(QUERY, 1).await;
             let canceller = direct(at, &authority, &["postgresql"]).await.unwrap();
             send(canceller, &packet).await;
             is_cancelled(&mut session).await;
         } else {
             let mut session = TcpStream::connect(at).await.unwrap();
             let packet = sleeping(&mut session).await;
-            runs(&server, "1").await;
+            server.executes(QUERY, 1).await;
             send(TcpStream::connect(at).await.unwrap(), &packet).await;
             is_cancelled(&mut session).await;
         }
-        runs(&server, "0").await;
+        server.executes(QUERY, 0).await;
         let delivered =
             "fairlead_postgres_cancel_requests_total{listener=\"write\",result=\"delivered\"}";
         proxy.counts(delivered, 2.0).await;
@@ -159,7 +151,7 @@ async fn a_cancel_request_goes_to_nobody_who_is_not_verified() {
     let at = proxy.address("write");
     let mut session = TcpStream::connect(at).await.unwrap();
     let packet = sleeping(&mut session).await;
-    runs(&server, "1").await;
+    server.executes(QUERY, 1).await;
     // From now on somebody else is there, for all that a certificate can say.
     let stranger = Authority::new();
     server.speak_tls(&stranger.pair(&["pg.internal"])).await;
@@ -167,7 +159,7 @@ async fn a_cancel_request_goes_to_nobody_who_is_not_verified() {
     let undelivered =
         "fairlead_postgres_cancel_requests_total{listener=\"write\",result=\"undelivered\"}";
     proxy.counts(undelivered, 1.0).await;
-    runs(&server, "1").await;
+    server.executes(QUERY, 1).await;
     server.speak_tls(&authority.pair(&["pg.internal"])).await;
     send(TcpStream::connect(at).await.unwrap(), &packet).await;
     is_cancelled(&mut session).await;

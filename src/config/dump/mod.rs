@@ -163,20 +163,20 @@ pub(super) fn listener(listener: &Listener) -> Section {
             }
             section.time("request_head_timeout", http.request_head_timeout);
             section.time("keepalive_timeout", http.keepalive_timeout);
-            source::put_listener_tls(&mut section, http.tls.as_ref());
         }
         Protocol::Tcp(session) | Protocol::Redis(session) => {
             put_session(&mut section, session);
-            source::put_listener_tls(&mut section, session.tls.as_ref());
         }
         Protocol::Postgres(session) => {
             put_session(&mut section, session);
             put_login(&mut section, session);
-            source::put_listener_tls(&mut section, session.tls.as_ref());
-            if let Some(tls) = &session.tls {
-                section.put("tls.required", tls.is_required);
-            }
         }
+    }
+    let tls = listener.protocol.tls();
+    source::put_listener_tls(&mut section, tls);
+    // Listeners of any other kind with `tls` take nothing else.
+    if let (Protocol::Postgres(_), Some(tls)) = (&listener.protocol, tls) {
+        section.put("tls.required", tls.is_required);
     }
     let accept = match listener.accept {
         Accept::Kernel => "kernel",

@@ -7,70 +7,39 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::tcp;
 
 use crate::io::net::stream::Stream;
 
-/// What is read.
+/// One of the two. TLS has one state for both directions, so both are the same connection, which is
+/// used between two waits, never across one.
 #[derive(Debug)]
-pub enum ReadHalf<'a> {
-    /// In clear the directions know nothing of each other.
-    Plain(tcp::ReadHalf<'a>),
-    /// TLS has one state for both. It is used between two waits, never across one.
-    Shared(Rc<RefCell<&'a mut Stream>>),
-}
-
-/// What is written.
-#[derive(Debug)]
-pub enum WriteHalf<'a> {
-    /// See [`ReadHalf::Plain`].
-    Plain(tcp::WriteHalf<'a>),
-    /// See [`ReadHalf::Shared`].
-    Shared(Rc<RefCell<&'a mut Stream>>),
-}
+pub struct Half<'a>(Rc<RefCell<&'a mut Stream>>);
 
 impl Stream {
-    /// Both directions, to be waited for side by side.
-    pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
-        match self {
-            Stream::Plain(stream) => {
-                let (read, write) = stream.split();
-                (ReadHalf::Plain(read), WriteHalf::Plain(write))
-            }
-            shared => {
-                let shared = Rc::new(RefCell::new(shared));
-                (
-                    ReadHalf::Shared(Rc::clone(&shared)),
-                    WriteHalf::Shared(shared),
-                )
-            }
-        }
+    /// Both directions, to be waited for side by side: one is to be read, the other to be written.
+    pub fn split(&mut self) -> (Half<'_>, Half<'_>) {
+        let shared = Rc::new(RefCell::new(self));
+        (Half(Rc::clone(&shared)), Half(shared))
     }
 }
 
-impl AsyncRead for ReadHalf<'_> {
+impl AsyncRead for Half<'_> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            ReadHalf::Plain(half) => Pin::new(half).poll_read(cx, buffer),
-            ReadHalf::Shared(stream) => Pin::new(&mut **stream.borrow_mut()).poll_read(cx, buffer),
-        }
+        Pin::new(&mut **self.0.borrow_mut()).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for WriteHalf<'_> {
+impl AsyncWrite for Half<'_> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            WriteHalf::Plain(half) => Pin::new(half).poll_write(cx, bytes),
-            WriteHalf::Shared(stream) => Pin::new(&mut **stream.borrow_mut()).poll_write(cx, bytes),
-        }
+        Pin::new(&mut **self.0.borrow_mut()).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -78,29 +47,18 @@ impl AsyncWrite for WriteHalf<'_> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            WriteHalf::Plain(half) => Pin::new(half).poll_write_vectored(cx, parts),
-            WriteHalf::Shared(stream) => {
-                Pin::new(&mut **stream.borrow_mut()).poll_write_vectored(cx, parts)
-            }
-        }
+        Pin::new(&mut **self.0.borrow_mut()).poll_write_vectored(cx, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.0.borrow().is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            WriteHalf::Plain(half) => Pin::new(half).poll_flush(cx),
-            WriteHalf::Shared(stream) => Pin::new(&mut **stream.borrow_mut()).poll_flush(cx),
-        }
+        Pin::new(&mut **self.0.borrow_mut()).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            WriteHalf::Plain(half) => Pin::new(half).poll_shutdown(cx),
-            WriteHalf::Shared(stream) => Pin::new(&mut **stream.borrow_mut()).poll_shutdown(cx),
-        }
+        Pin::new(&mut **self.0.borrow_mut()).poll_shutdown(cx)
     }
 }

@@ -94,15 +94,6 @@ impl Stream {
         }
     }
 
-    /// Sends small writes at once.
-    ///
-    /// # Errors
-    /// The socket is gone.
-    pub fn set_nodelay(&self) -> io::Result<()> {
-        let socket = self.socket().ok_or(io::ErrorKind::NotConnected)?;
-        socket.set_nodelay(true)
-    }
-
     /// Whether it is under TLS.
     pub fn is_secure(&self) -> bool {
         matches!(self, Stream::Tls(_))

@@ -90,7 +90,6 @@ impl Client {
         let Stream::Plain(stream) = mem::replace(&mut self.stream, Stream::Gone) else {
             return Err(FailureKind::BadRequest);
         };
-        stream.set_nodelay(true).unwrap_or_default();
         let until = worker.recently().after(default::TLS_HANDSHAKE_TIMEOUT);
         self.alarm.set_deadline(until);
         self.stream = secure::accept(stream, acceptor, &self.alarm).await?.into();

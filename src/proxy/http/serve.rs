@@ -39,9 +39,6 @@ pub async fn serve(
     worker: Rc<Worker>,
     listener: Rc<LocalListener>,
 ) {
-    if client.stream.set_nodelay().is_err() {
-        return;
-    }
     let mut idle_for = times.request_head;
     while let Some(received) = client.first_bytes(idle_for, &worker).await {
         // Boxed, so that an idle connection keeps only what idling needs.

@@ -169,6 +169,18 @@ impl PostgresServer {
         sql_at(self.address(), sql).await.ok()
     }
 
+    /// Waits until so many sessions execute exactly this query.
+    pub(crate) async fn executes(&self, query: &str, count: usize) {
+        let what = format!("{count} sessions to execute {query}");
+        let active = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE query = '{query}' AND state = 'active'"
+        );
+        eventually(&what, LONG, async || {
+            (self.sql(&active).await == Some(count.to_string())).then_some(())
+        })
+        .await;
+    }
+
     /// Has it offer TLS with this certificate from now on.
     pub(crate) async fn speak_tls(&self, pair: &Pair) {
         for (from, name) in [(&pair.cert, "server.crt"), (&pair.key, "server.key")] {
