@@ -78,6 +78,8 @@ pub(super) fn put_listener_tls(section: &mut Section, tls: Option<&ListenerTls>)
     let Some(tls) = tls else { return };
     let names = tls.certificates.iter().map(|it| it.name.to_string());
     section.put("tls.certificates", list(names));
+    section.text("tls.policy", tls.policy.as_str());
+    section.text("tls.min_version", tls.version_min.as_str());
     match &tls.client {
         ClientCertificates::None => section.text("tls.client_certificate", "none"),
         ClientCertificates::Optional(ca) => {

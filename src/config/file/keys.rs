@@ -84,6 +84,8 @@ pub fn words() -> Vec<&'static [&'static str]> {
         keys_of::<table::RoleWord>(),
         keys_of::<table::OnEmptyWord>(),
         keys_of::<tls::ClientCertificateWord>(),
+        keys_of::<tls::PolicyWord>(),
+        keys_of::<tls::VersionWord>(),
         keys_of::<table::AcceptWord>(),
         keys_of::<table::BalanceWord>(),
         keys_of::<table::Level>(),

@@ -21,6 +21,8 @@ pub struct CertificateTable {
 )]
 pub struct ListenerTlsTable {
     pub certificates: Field<Vec<Spanned<String>>>,
+    pub policy: Field<PolicyWord>,
+    pub min_version: Field<VersionWord>,
     pub client_ca: Field<String>,
     pub client_certificate: Field<ClientCertificateWord>,
     pub required: Field<bool>,
@@ -38,6 +40,30 @@ pub struct UpstreamTlsTable {
     pub cert: Field<String>,
     pub key: Field<String>,
     pub verify: Field<bool>,
+}
+
+/// `policy = "…"`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum PolicyWord {
+    #[serde(rename = "intermediate")]
+    Intermediate,
+    #[serde(rename = "modern")]
+    Modern,
+    #[serde(rename = "ELBSecurityPolicy-TLS-1-2-2017-01")]
+    Elb2017,
+    #[serde(rename = "ELBSecurityPolicy-TLS13-1-2-2021-06")]
+    Elb2021,
+    #[serde(rename = "ELBSecurityPolicy-TLS13-1-2-Res-2021-06")]
+    Elb2021Restricted,
+}
+
+/// `min_version = "…"`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum VersionWord {
+    #[serde(rename = "1.2")]
+    Tls12,
+    #[serde(rename = "1.3")]
+    Tls13,
 }
 
 /// `client_certificate = "…"`

@@ -16,11 +16,15 @@ use crate::config::upstream::Upstream;
 use crate::config::{Config, default, resolve};
 
 /// Every warning's code, with what it means.
-pub const LINTS: [(&str, &str); 23] = [
+pub const LINTS: [(&str, &str); 24] = [
     ("admin-on-network", "the API can be read from the network"),
     (
         "all-weights-zero",
         "every endpoint of an upstream is drained",
+    ),
+    (
+        "ciphers-left-out",
+        "a policy of another product names ciphers that are not offered here",
     ),
     (
         "drain-too-long",
@@ -115,6 +119,7 @@ pub(super) fn lint(written: &Written, config: &Config, findings: &mut Findings<'
     }
     for listener in config.listeners.values() {
         if let Some(named) = written.listener(&listener.name) {
+            roles::lint_policy(named, findings);
             roles::lint_passed_through(named, listener, config, findings);
         }
     }

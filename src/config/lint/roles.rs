@@ -165,6 +165,25 @@ pub(super) fn lint_passed_through(
     }
 }
 
+/// A policy by a name of another product that is not all of what its owner offers.
+pub(super) fn lint_policy(named: &Named<ListenerTable>, findings: &mut Findings<'_>) {
+    let tls = named.read.table.tls.as_ref().map(Spanned::get_ref);
+    let Some(field) = tls.and_then(|tls| tls.policy.as_ref()) else {
+        return;
+    };
+    let policy = resolve::tls::policy_of(*field.get_ref());
+    let left_out = policy.left_out();
+    if !left_out.is_empty() {
+        findings
+            .warning(
+                "ciphers-left-out",
+                field.span(),
+                format!("not offered of this policy: {}", left_out.join(", ")),
+            )
+            .help("clients since 2014 have the others; for older ones TLS has to end elsewhere");
+    }
+}
+
 /// Certificates that nobody shows.
 pub(super) fn lint_certificates(written: &Written, config: &Config, findings: &mut Findings<'_>) {
     for named in &written.certificates {

@@ -9,7 +9,7 @@ mod route;
 mod secret;
 mod session;
 mod source;
-mod tls;
+pub(super) mod tls;
 mod upstream;
 mod urls;
 mod value;

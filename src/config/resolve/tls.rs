@@ -9,11 +9,15 @@ use toml::Spanned;
 use super::secret::file;
 use super::value::{Owner, key_span, note_unknown_name, refuse};
 use crate::config::file::table::{Field, Kind, ListenerTable};
-use crate::config::file::tls::{ClientCertificateWord, ListenerTlsTable, UpstreamTlsTable};
+use crate::config::file::tls::{
+    ClientCertificateWord, ListenerTlsTable, PolicyWord, UpstreamTlsTable, VersionWord,
+};
 use crate::config::file::{Named, Written};
 use crate::config::problem::Findings;
 use crate::config::secret::SecretReader;
-use crate::config::tls::{Certificate, ClientCertificates, Identity, ListenerTls, UpstreamTls};
+use crate::config::tls::{
+    Certificate, ClientCertificates, Identity, ListenerTls, Policy, UpstreamTls, Version,
+};
 use crate::model::address::Address;
 use crate::model::name::Name;
 
@@ -70,11 +74,55 @@ pub(super) fn listener(
         findings,
     );
     let client = client_certificates(table, files, findings);
+    let (policy, version_min) = policy(table, findings);
     Some(ListenerTls {
         certificates: named_certificates(references, written, certificates, findings),
+        policy,
+        version_min,
         is_required: is_required(table, kind, &client, findings),
         client,
     })
+}
+
+pub(in crate::config) fn policy_of(word: PolicyWord) -> Policy {
+    match word {
+        PolicyWord::Intermediate => Policy::Intermediate,
+        PolicyWord::Modern => Policy::Modern,
+        PolicyWord::Elb2017 => Policy::Elb2017,
+        PolicyWord::Elb2021 => Policy::Elb2021,
+        PolicyWord::Elb2021Restricted => Policy::Elb2021Restricted,
+    }
+}
+
+/// What clients may agree on, and from which version on.
+fn policy(table: &ListenerTlsTable, findings: &mut Findings<'_>) -> (Policy, Version) {
+    let policy = table
+        .policy
+        .as_ref()
+        .map(|field| policy_of(*field.get_ref()));
+    let policy = policy.unwrap_or_default();
+    let [lowest, highest] = policy.versions();
+    let Some(field) = &table.min_version else {
+        return (policy, lowest);
+    };
+    let wanted = match field.get_ref() {
+        VersionWord::Tls12 => Version::Tls12,
+        VersionWord::Tls13 => Version::Tls13,
+    };
+    if wanted < lowest || wanted > highest {
+        let (name, only) = (
+            policy.as_str(),
+            if wanted < lowest { lowest } else { highest },
+        );
+        findings
+            .error(
+                "contradiction",
+                field.span(),
+                format!("the policy \"{name}\" has TLS {} only", only.as_str()),
+            )
+            .help("leave `min_version` out, or choose another `policy`");
+    }
+    (policy, wanted.clamp(lowest, highest))
 }
 
 fn named_certificates(

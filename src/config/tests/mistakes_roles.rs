@@ -147,6 +147,22 @@ pub(super) const MISTAKES: &[(&[&str], &str)] = &[
         "@pg\ntls = { certificates = [¡\"sight\"] }\n@db\n@cert\n",
     ),
     (&["missing-key"], "@pg\n¡tls = { required = true }\n@db\n"),
+    (
+        &["unknown-word"],
+        "@pg\ntls = { certificates = [\"site\"], policy = ¡\"old\" }\n@db\n@cert\n",
+    ),
+    (
+        &["unknown-word"],
+        "@pg\ntls = { certificates = [\"site\"], min_version = ¡\"1.1\" }\n@db\n@cert\n",
+    ),
+    (
+        &["contradiction"],
+        "@pg\ntls = { certificates = [\"site\"], policy = \"modern\", min_version = ¡\"1.2\" }\n@db\n@cert\n",
+    ),
+    (
+        &["contradiction"],
+        "@pg\ntls = { certificates = [\"site\"], policy = \"ELBSecurityPolicy-TLS-1-2-2017-01\", min_version = ¡\"1.3\" }\n@db\n@cert\n",
+    ),
     (&["empty"], "@pg\ntls = { certificates = ¡[] }\n@db\n"),
     (
         &["twice"],

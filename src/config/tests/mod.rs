@@ -51,7 +51,10 @@ const PIECES: [(&str, &str); 8] = [
 /// The text with its pieces and, unless it has one, a version.
 fn whole(text: &str) -> String {
     let mut whole = String::new();
-    if !text.contains("version") {
+    if !text
+        .lines()
+        .any(|line| line.trim_start_matches('¡').starts_with("version"))
+    {
         whole.push_str("version = 1\n");
     }
     for line in text.lines() {

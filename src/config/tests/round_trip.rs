@@ -9,7 +9,7 @@ use crate::config::secret::SecretReader;
 /// What conf/full.toml does not show.
 const ROLES: &str = "[process]\nstate_dir = \"/s\"\n\
     [listeners.pg]\nbind = [\"0.0.0.0:1\"]\nkind = \"postgres\"\nrole = \"standby\"\nupstream = \"db\"\n\
-    on_empty = \"primary\"\ntls = { certificates = [\"site\"], client_ca = \"/ca\", client_certificate = \"optional\" }\n\
+    on_empty = \"primary\"\ntls = { certificates = [\"site\"], policy = \"modern\", client_ca = \"/ca\", client_certificate = \"optional\" }\n\
     max_connections_per_user = 5\n\
     [listeners.pr]\nbind = [\"0.0.0.0:2\"]\nkind = \"postgres\"\nrole = \"replica\"\nupstream = \"db\"\n\
     on_empty = \"reject\"\n@cert\n@pat\n\
@@ -20,7 +20,7 @@ const ROLES: &str = "[process]\nstate_dir = \"/s\"\n\
     @sen\ntls = {}\nsource.sentinel = { sentinels = [\"a:1\", \"b:1\", \"[::1]:3\"], master = \"m\", \
     password = { file = \"f\" }, tls = {} }\n\
     [listeners.rs]\nbind = [\"0.0.0.0:3\"]\nkind = \"redis\"\nrole = \"any\"\nupstream = \"rc\"\n\
-    tls = { certificates = [\"site\"], client_ca = \"/ca\", client_certificate = \"required\" }\n\
+    tls = { certificates = [\"site\"], min_version = \"1.3\", client_ca = \"/ca\", client_certificate = \"required\" }\n\
     [upstreams.rc]\nkind = \"redis\"\nhealth = { redis = {} }\n\
     source.redis_cluster = { seeds = [\"a:1\"], user = \"u\", password = { env = \"P\" } }\n";
 

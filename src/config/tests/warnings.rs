@@ -93,6 +93,10 @@ const WARNINGS: &[(&[&str], &str)] = &[
         "@sen\nsource.redis_cluster = { seeds = [\"a:1\"], tls = { verify = ¡false } }\n",
     ),
     (
+        &["ciphers-left-out"],
+        "@pg\ntls = { certificates = [\"site\"], policy = ¡\"ELBSecurityPolicy-TLS-1-2-2017-01\" }\n@db\n@cert\n",
+    ),
+    (
         &["limit-not-seen", "limit-not-seen", "limit-not-seen"],
         "@pg\n¡max_connections_per_user = 5\n¡max_connections_per_database = 5\n¡login_timeout = \"5s\"\n@db\n",
     ),

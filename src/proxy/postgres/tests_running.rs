@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::base::time;
 use crate::config::listener::SessionListener;
-use crate::config::tls::{ClientCertificates, ListenerTls};
+use crate::config::tls::ListenerTls;
 use crate::model::failure::FailureKind;
 use crate::model::role::{Role, WantedRole};
 use crate::proxy::alarm::DrainPhase;
@@ -227,11 +227,7 @@ async fn a_cancel_request_goes_to_the_endpoint_of_its_session_and_nowhere_else()
     let (mut client, accepted) = pair().await;
     let settings = settings(Duration::ZERO);
     let secured = SessionListener {
-        tls: Some(ListenerTls {
-            certificates: Vec::new(),
-            client: ClientCertificates::None,
-            is_required: false,
-        }),
+        tls: Some(ListenerTls::default()),
         ..settings.clone()
     };
     let ground = scene.ground(settings.clone());

@@ -6,17 +6,24 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::client::verify_server_name;
 use rustls::pki_types::ServerName;
-use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{
+    Acceptor as Hello, ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 
-use super::{Encrypted, Shown, Speaks, TlsError, files, provider};
+use super::{Encrypted, Shown, Speaks, TlsError, files, policy, provider};
 use crate::config::tls::{ClientCertificates, ListenerTls};
 
 /// How one listener ends TLS. Clones share it.
 #[derive(Clone)]
-pub struct Acceptor(Arc<ServerConfig>);
+pub struct Acceptor {
+    /// Our order of ciphers counts.
+    by_us: Arc<ServerConfig>,
+    /// The same, but the client's order counts.
+    by_client: Arc<ServerConfig>,
+}
 
 impl std::fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -36,8 +43,10 @@ impl Acceptor {
         speaks: Speaks,
     ) -> Result<Acceptor, TlsError> {
         let names = Names(shown);
-        let builder = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(rustls::ALL_VERSIONS)
+        let offer = Arc::new(policy::offer(config.policy));
+        let versions = policy::versions(config.policy, config.version_min);
+        let builder = ServerConfig::builder_with_provider(offer)
+            .with_protocol_versions(&versions)
             .map_err(|error| unusable(&error))?;
         let (authority, is_optional) = match &config.client {
             ClientCertificates::None => (None, false),
@@ -64,7 +73,12 @@ impl Acceptor {
         };
         let mut server = builder.with_cert_resolver(Arc::new(names));
         server.alpn_protocols = speaks.names();
-        Ok(Acceptor(Arc::new(server)))
+        let mut by_us = server.clone();
+        by_us.ignore_client_order = true;
+        Ok(Acceptor {
+            by_us: Arc::new(by_us),
+            by_client: Arc::new(server),
+        })
     }
 
     /// The handshake. Its time is bounded by the caller.
@@ -72,8 +86,14 @@ impl Acceptor {
     /// # Errors
     /// The connection broke, or the client cannot be agreed with; it was told by an alert.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<Encrypted> {
-        let accepted = TlsAcceptor::from(Arc::clone(&self.0)).accept(stream);
-        Ok(Encrypted(accepted.await?.into()))
+        let started = LazyConfigAcceptor::new(Hello::default(), stream).await?;
+        let config = if policy::prefers_chacha(started.client_hello().cipher_suites()) {
+            &self.by_client
+        } else {
+            &self.by_us
+        };
+        let accepted = started.into_stream(Arc::clone(config)).await?;
+        Ok(Encrypted(accepted.into()))
     }
 }
 

@@ -7,6 +7,7 @@
 mod acceptor;
 mod connector;
 mod files;
+mod policy;
 mod renewed;
 mod shown;
 mod stamp;
@@ -14,6 +15,8 @@ mod x509;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_policy;
 
 use std::fmt;
 use std::io::{self, IoSlice};

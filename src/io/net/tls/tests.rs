@@ -13,13 +13,13 @@ use crate::io::net::stream::Stream;
 use crate::model::address::Address;
 
 /// A CA and the files it has made.
-struct Folder {
+pub(super) struct Folder {
     folder: tempfile::TempDir,
     authority: Issuer<'static, KeyPair>,
 }
 
 impl Folder {
-    fn new() -> Folder {
+    pub(super) fn new() -> Folder {
         let folder = tempfile::tempdir().unwrap();
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -30,11 +30,11 @@ impl Folder {
         Folder { folder, authority }
     }
 
-    fn path(&self, file: &str) -> PathBuf {
+    pub(super) fn path(&self, file: &str) -> PathBuf {
         self.folder.path().join(file)
     }
 
-    fn pair(&self, names: &[&str], common: &str) -> Identity {
+    pub(super) fn pair(&self, names: &[&str], common: &str) -> Identity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, common);
@@ -49,7 +49,7 @@ impl Folder {
         Identity { cert, key: private }
     }
 
-    fn listener(&self, pairs: &[&Identity], client: ClientCertificates) -> ListenerTls {
+    pub(super) fn listener(&self, pairs: &[&Identity], client: ClientCertificates) -> ListenerTls {
         let certificates = pairs.iter().map(|pair| {
             Arc::new(Certificate {
                 name: "any".into(),
@@ -60,11 +60,11 @@ impl Folder {
         ListenerTls {
             certificates: certificates.collect(),
             client,
-            is_required: false,
+            ..ListenerTls::default()
         }
     }
 
-    fn upstream(&self, name: &str) -> UpstreamTls {
+    pub(super) fn upstream(&self, name: &str) -> UpstreamTls {
         UpstreamTls {
             ca: Some(self.path("ca.crt")),
             server_name: Some(name.to_owned()),
@@ -88,7 +88,7 @@ async fn shake(
 }
 
 /// With its certificates.
-fn opened(config: &ListenerTls, speaks: Speaks) -> Result<Acceptor, TlsError> {
+pub(super) fn opened(config: &ListenerTls, speaks: Speaks) -> Result<Acceptor, TlsError> {
     let shown: Result<Vec<_>, _> = config.certificates.iter().map(Shown::open).collect();
     Acceptor::open(config, shown?, speaks)
 }

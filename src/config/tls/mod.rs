@@ -1,10 +1,14 @@
 //! TLS as configured: who we are to clients, and how we check endpoints. The files are opened by
 //! `io/net/tls`.
 
+mod policy;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::model::name::Name;
+
+pub use policy::{ALL_POLICIES, Policy, Version};
 
 /// `[certificates.x]`: a certificate chain and its key, both PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,10 +22,14 @@ pub struct Certificate {
 }
 
 /// `tls = { … }` of a listener: TLS ends here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ListenerTls {
     /// At least one; the first serves clients that name no other.
     pub certificates: Vec<Arc<Certificate>>,
+    /// Which versions and ciphers clients may agree on.
+    pub policy: Policy,
+    /// Not below this one, whatever the policy offers.
+    pub version_min: Version,
     /// Whether clients show a certificate.
     pub client: ClientCertificates,
     /// `postgres`: a client that does not ask for TLS is refused.
