@@ -48,6 +48,14 @@ pub const RELOAD_POLL: Duration = Duration::from_secs(30);
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than the 60 s of an ALB in front, which prevents its 502 race.
 pub const CLIENT_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+/// Bytes per second that a client has to send or read of a body, averaged: Apache's `mod_reqtimeout`
+/// asks for twice as much; the slowest mobile networks give ten times as much.
+pub const CLIENT_RATE_MIN: u64 = 240;
+/// Waiting that is forgiven before the average counts.
+pub const CLIENT_RATE_GRACE: Duration = Duration::from_secs(10);
+/// What a fast beginning earns is kept up to so many graces. A slow network shows in steps of a third
+/// of the kernel's send buffer (some 30 KiB): at 1 KiB/s that is one step in 30 s.
+pub const CLIENT_GRACES_MAX: u32 = 6;
 /// One request line, and one field line (HAProxy's buffer and ALB's line limit).
 pub const HEAD_LINE_BYTES_MAX: usize = 16 * 1024;
 /// After the last answer of a connection, read away what the client still sends for this long

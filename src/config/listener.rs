@@ -66,8 +66,19 @@ pub struct HttpListener {
     pub request_head_timeout: Duration,
     /// An open connection without a request is closed after this.
     pub keepalive_timeout: Duration,
+    /// How slowly a client may send or read a body; none = as slowly as it likes.
+    pub min_rate: Option<MinRate>,
     /// TLS ends here; none = in clear.
     pub tls: Option<ListenerTls>,
+}
+
+/// How fast a client has to send or read a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MinRate {
+    /// Averaged over the time in which the client is waited for; at least 1.
+    pub bytes_per_second: u64,
+    /// Waits up to this long in all are forgiven.
+    pub grace: Duration,
 }
 
 /// Settings of a `tcp`, `postgres` or `redis` listener.

@@ -33,6 +33,10 @@ pub enum FailureKind {
     BadRequest,
     /// The request head did not arrive in time.
     HeadTimeout,
+    /// The client sent its body more slowly than it may.
+    SlowRequest,
+    /// The client read the answer more slowly than it may.
+    SlowReader,
     /// The client went away.
     ClientGone,
     /// The endpoint lost its role; its sessions end.
@@ -48,7 +52,7 @@ pub enum FailureKind {
 }
 
 /// Every kind, for metrics and tests.
-pub const ALL_FAILURES: [FailureKind; 21] = [
+pub const ALL_FAILURES: [FailureKind; 23] = [
     FailureKind::NoRoute,
     FailureKind::NoEligibleEndpoint,
     FailureKind::HoldTimeout,
@@ -64,6 +68,8 @@ pub const ALL_FAILURES: [FailureKind; 21] = [
     FailureKind::TotalTimeout,
     FailureKind::BadRequest,
     FailureKind::HeadTimeout,
+    FailureKind::SlowRequest,
+    FailureKind::SlowReader,
     FailureKind::ClientGone,
     FailureKind::RoleChanged,
     FailureKind::EndpointRemoved,
@@ -91,6 +97,8 @@ impl FailureKind {
             FailureKind::TotalTimeout => "total_timeout",
             FailureKind::BadRequest => "bad_request",
             FailureKind::HeadTimeout => "head_timeout",
+            FailureKind::SlowRequest => "slow_request",
+            FailureKind::SlowReader => "slow_reader",
             FailureKind::ClientGone => "client_gone",
             FailureKind::RoleChanged => "role_changed",
             FailureKind::EndpointRemoved => "endpoint_removed",
@@ -105,8 +113,8 @@ impl FailureKind {
         match self {
             FailureKind::NoRoute => 404,
             FailureKind::BadRequest => 400,
-            FailureKind::HeadTimeout => 408,
-            FailureKind::ClientGone => 499,
+            FailureKind::HeadTimeout | FailureKind::SlowRequest => 408,
+            FailureKind::ClientGone | FailureKind::SlowReader => 499,
             FailureKind::ConnectFailed
             | FailureKind::UpstreamReset
             | FailureKind::UpstreamProtocol => 502,
@@ -137,9 +145,11 @@ impl FailureKind {
             FailureKind::UpstreamProtocol => "http_protocol_error",
             FailureKind::FirstByteTimeout | FailureKind::TotalTimeout => "http_response_timeout",
             FailureKind::IdleTimeout => "connection_read_timeout",
-            FailureKind::BadRequest | FailureKind::HeadTimeout | FailureKind::ClientGone => {
-                "http_request_error"
-            }
+            FailureKind::BadRequest
+            | FailureKind::HeadTimeout
+            | FailureKind::SlowRequest
+            | FailureKind::SlowReader
+            | FailureKind::ClientGone => "http_request_error",
             FailureKind::MaxConnections
             | FailureKind::HoldOverflow
             | FailureKind::UpstreamHoldOverflow

@@ -56,6 +56,7 @@ pub fn serve(
         Protocol::Http(settings) => {
             let times = Times::of(settings);
             let client = Client::new(stream, info.client, &worker);
+            let client = client.with_min_rate(settings.min_rate);
             match table.picture.acceptor.clone() {
                 None => Box::pin(http::serve::serve(client, times, worker, listener)),
                 Some(acceptor) => {

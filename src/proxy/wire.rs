@@ -128,7 +128,20 @@ where
 }
 
 /// Writes the three parts one after the other, in one system call where the kernel takes them all.
-pub async fn send<W>(stream: &mut W, alarm: &Alarm, mut parts: [&[u8]; 3]) -> Result<(), Stop>
+pub async fn send<W>(stream: &mut W, alarm: &Alarm, parts: [&[u8]; 3]) -> Result<(), Stop>
+where
+    W: AsyncWrite + Unpin,
+{
+    send_noting(stream, alarm, parts, |_| {}).await
+}
+
+/// The same, and says after every step how many bytes it has moved.
+pub async fn send_noting<W>(
+    stream: &mut W,
+    alarm: &Alarm,
+    mut parts: [&[u8]; 3],
+    mut note: impl FnMut(usize),
+) -> Result<(), Stop>
 where
     W: AsyncWrite + Unpin,
 {
@@ -139,6 +152,7 @@ where
             Poll::Pending => Poll::Ready(Err(Stop::Rung(ready!(alarm.poll_rung(cx))))),
         })
         .await?;
+        note(written);
         let mut left = written;
         for part in &mut parts {
             let of_part = left.min(part.len());

@@ -163,6 +163,14 @@ pub(super) fn listener(listener: &Listener) -> Section {
             }
             section.time("request_head_timeout", http.request_head_timeout);
             section.time("keepalive_timeout", http.keepalive_timeout);
+            match http.min_rate {
+                None => section.text("min_rate", "off"),
+                Some(rate) => {
+                    let speed = format!("{}/s", format_size(rate.bytes_per_second));
+                    section.text("min_rate", &speed);
+                    section.time("min_rate_grace", rate.grace);
+                }
+            }
         }
         Protocol::Tcp(session) | Protocol::Redis(session) => {
             put_session(&mut section, session);

@@ -1,4 +1,4 @@
-//! Sizes and rates, as they are written in the file.
+//! Sizes, rates and speeds, as they are written in the file.
 
 use std::fmt;
 
@@ -15,6 +15,15 @@ pub enum Rate {
     /// So many per second.
     PerSecond(u64),
     /// All at once.
+    Off,
+}
+
+/// `"240B/s"`, or `"off"` for no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speed {
+    /// So many bytes per second.
+    BytesPerSecond(u64),
+    /// None.
     Off,
 }
 
@@ -95,6 +104,22 @@ pub fn parse_rate(text: &str) -> Result<Rate, String> {
     }
 }
 
+/// Reads `"240B/s"` and `"off"`. The error says what to write.
+pub fn parse_speed(text: &str) -> Result<Speed, String> {
+    if text == "off" {
+        return Ok(Speed::Off);
+    }
+    let example = "write such as \"240B/s\" or \"1KiB/s\", or \"off\"";
+    let Some(size) = text.strip_suffix("/s") else {
+        return Err(format!("bytes are counted per second here: {example}"));
+    };
+    match parse_size(size) {
+        Ok(0) => Err(format!("nothing per second is no minimum: {example}")),
+        Ok(bytes) => Ok(Speed::BytesPerSecond(bytes)),
+        Err(_) => Err(format!("not bytes per second: {example}")),
+    }
+}
+
 struct SizeVisitor;
 
 impl Visitor<'_> for SizeVisitor {
@@ -149,6 +174,26 @@ impl<'de> Deserialize<'de> for Rate {
     }
 }
 
+struct SpeedVisitor;
+
+impl Visitor<'_> for SpeedVisitor {
+    type Value = Speed;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes per second such as \"240B/s\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Speed, E> {
+        parse_speed(text).map_err(E::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Speed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Speed, D::Error> {
+        deserializer.deserialize_any(SpeedVisitor)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +240,24 @@ mod tests {
             ("", "\"1000/s\""),
         ] {
             let error = parse_rate(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn speeds_are_bytes_per_second_or_off() {
+        assert_eq!(parse_speed("240B/s"), Ok(Speed::BytesPerSecond(240)));
+        assert_eq!(parse_speed("1KiB/s"), Ok(Speed::BytesPerSecond(1024)));
+        assert_eq!(parse_speed("off"), Ok(Speed::Off));
+        for (text, part) in [
+            ("240B", "per second"),
+            ("240/s", "\"240B/s\""),
+            ("0B/s", "no minimum"),
+            ("1KiB/m", "per second"),
+            ("fast/s", "not bytes per second"),
+            ("", "\"off\""),
+        ] {
+            let error = parse_speed(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
         }
     }

@@ -8,7 +8,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use std::fmt;
 use toml::Spanned;
 
-use super::amount::{Rate, Size};
+use super::amount::{Rate, Size, Speed};
 use super::source::SourceTable;
 use super::tls::{ListenerTlsTable, UpstreamTlsTable};
 use super::unit::{Count, Period, Statuses, Threads};
@@ -81,6 +81,8 @@ pub struct ListenerTable {
     pub idle_timeout: Field<Period>,
     pub request_head_timeout: Field<Period>,
     pub keepalive_timeout: Field<Period>,
+    pub min_rate: Field<Speed>,
+    pub min_rate_grace: Field<Period>,
 }
 
 /// `[routes.x]`

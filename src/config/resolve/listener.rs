@@ -10,9 +10,10 @@ use super::value::{
 };
 use super::{Around, tls};
 use crate::config::default;
+use crate::config::file::amount::Speed;
 use crate::config::file::table::{AcceptWord, Kind, ListenerTable, UpstreamTable};
 use crate::config::file::{Named, Written};
-use crate::config::listener::{Accept, HttpListener, Listener, Protocol};
+use crate::config::listener::{Accept, HttpListener, Listener, MinRate, Protocol};
 use crate::config::problem::Findings;
 use crate::model::name::Name;
 
@@ -121,8 +122,35 @@ fn http(
             default::CLIENT_KEEPALIVE_TIMEOUT,
             findings,
         ),
+        min_rate: min_rate(table, findings),
         tls,
     }
+}
+
+/// How fast clients have to be; a grace without a rate does nothing.
+fn min_rate(table: &ListenerTable, findings: &mut Findings<'_>) -> Option<MinRate> {
+    let bytes_per_second = match table.min_rate.as_ref().map(Spanned::get_ref) {
+        Some(Speed::Off) => {
+            refuse(
+                &table.min_rate_grace,
+                "`min_rate_grace` does nothing beside min_rate = \"off\"",
+                "leave it out, or write a rate such as \"240B/s\"",
+                findings,
+            );
+            return None;
+        }
+        Some(Speed::BytesPerSecond(bytes)) => *bytes,
+        None => default::CLIENT_RATE_MIN,
+    };
+    Some(MinRate {
+        bytes_per_second,
+        grace: period(
+            &table.min_rate_grace,
+            "min_rate_grace",
+            default::CLIENT_RATE_GRACE,
+            findings,
+        ),
+    })
 }
 
 fn refuse_session_keys(table: &ListenerTable, findings: &mut Findings<'_>) {

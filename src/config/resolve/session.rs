@@ -90,6 +90,7 @@ fn refuse_request_keys(table: &ListenerTable, kind: Kind, findings: &mut Finding
     for (field, key) in [
         (&table.request_head_timeout, "request_head_timeout"),
         (&table.keepalive_timeout, "keepalive_timeout"),
+        (&table.min_rate_grace, "min_rate_grace"),
     ] {
         refuse(
             field,
@@ -98,6 +99,12 @@ fn refuse_request_keys(table: &ListenerTable, kind: Kind, findings: &mut Finding
             findings,
         );
     }
+    refuse(
+        &table.min_rate,
+        &format!("a {word} listener has no `min_rate`"),
+        "it is for http listeners; sessions have `idle_timeout`",
+        findings,
+    );
 }
 
 /// A limit on sessions; 0 where it is not written: no limit.

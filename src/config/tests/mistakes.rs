@@ -276,6 +276,11 @@ const MISTAKES: &[(&[&str], &str)] = &[
         &["key-does-nothing"],
         "@pg\n¡keepalive_timeout = \"5s\"\n@db\n",
     ),
+    (&["key-does-nothing"], "@pg\n¡min_rate = \"1KiB/s\"\n@db\n"),
+    (
+        &["key-does-nothing"],
+        "@web\nmin_rate = \"off\"\n¡min_rate_grace = \"5s\"\n@app\n",
+    ),
     (
         &["key-does-nothing"],
         "@pg\n@db\n¡first_byte_timeout = \"5s\"\n",

@@ -32,7 +32,7 @@ fn config(text: &str) -> Config {
 
 #[test]
 fn a_dump_loads_again_to_an_equal_configuration() {
-    let odd = "[listeners.\"a.b\"]\nbind = [\"[::]:80\"]\nkind = \"http\"\nupstream = \"app\"\n@app\n\
+    let odd = "[listeners.\"a.b\"]\nbind = [\"[::]:80\"]\nkind = \"http\"\nupstream = \"app\"\nmin_rate = \"off\"\n@app\n\
         health = { http = { path = \"/a?b=\\\"c\\\\\", expect_body = \"\\u0000\\n'\\\"\" } }\n\
         [admin]\nlisten = \"off\"\nsocket = \"/run/x.sock\"\n@red\n@pg\nhold = \"0s\"\n@db\n\
         [upstreams.r]\nkind = \"redis\"\nendpoints = [{ address = \"[::1]:1\", weight = 0 }]\n\

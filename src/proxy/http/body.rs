@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::base::time::Time;
-use crate::proxy::alarm::Alarm;
+use crate::proxy::alarm::{Alarm, Rung};
 use crate::proxy::http::h1::body::{BodyError, BodyReader, frame_chunk};
+use crate::proxy::http::rate::Patience;
 use crate::proxy::wire::{self, Received, Stop};
 use crate::proxy::worker::Worker;
 
@@ -36,6 +37,8 @@ pub enum BodyEnd {
     Framing(BodyError),
     /// The writing side broke or does not take it.
     Write(Stop),
+    /// The client, whichever side it is, was slower than it may be.
+    Slow,
 }
 
 /// How fast a body has to move, and by when all must be over.
@@ -50,16 +53,28 @@ pub struct Pace {
 impl Pace {
     /// Gives the alarm the deadline that holds from now on.
     pub fn moved(&self, alarm: &Alarm, worker: &Worker) {
-        alarm.set_deadline(worker.recently().after(self.idle).min(self.until));
+        alarm.set_deadline(self.deadline(worker.recently()));
     }
+
+    fn deadline(&self, now: Time) -> Time {
+        now.after(self.idle).min(self.until)
+    }
+}
+
+/// Which side of a body the client is, and how much patience is left with it.
+#[derive(Debug)]
+enum ClientSide<'a> {
+    Reads(Patience<'a>),
+    Sends(Patience<'a>),
 }
 
 /// One body on its way.
 #[derive(Debug)]
-pub struct Body {
+pub struct Body<'a> {
     reader: BodyReader,
     encoding: Encoding,
     has_trailers: bool,
+    client: ClientSide<'a>,
     /// Payload bytes that went through.
     pub bytes: u64,
 }
@@ -81,19 +96,29 @@ impl Piece {
     }
 }
 
-impl Body {
-    /// A body that begins.
-    pub fn new(reader: BodyReader, encoding: Encoding) -> Body {
+impl<'a> Body<'a> {
+    /// A request body that begins.
+    pub fn from_client(reader: BodyReader, encoding: Encoding, patience: Patience<'a>) -> Body<'a> {
+        Body::new(reader, encoding, ClientSide::Sends(patience))
+    }
+
+    /// An answer's body that begins.
+    pub fn to_client(reader: BodyReader, encoding: Encoding, patience: Patience<'a>) -> Body<'a> {
+        Body::new(reader, encoding, ClientSide::Reads(patience))
+    }
+
+    fn new(reader: BodyReader, encoding: Encoding, client: ClientSide<'a>) -> Body<'a> {
         Body {
             reader,
             encoding,
             has_trailers: true,
+            client,
             bytes: 0,
         }
     }
 
     /// Trailers are dropped: the side they go to did not ask for any (RFC 9110 §6.5.1).
-    pub fn without_trailers(mut self) -> Body {
+    pub fn without_trailers(mut self) -> Body<'a> {
         self.has_trailers = false;
         self
     }
@@ -177,28 +202,92 @@ impl Body {
         W: AsyncWrite + Unpin,
     {
         while !self.is_done() {
-            pace.moved(alarm, worker);
             let mut fresh = match received.take() {
                 Some(left) if !left.is_empty() => left,
-                _ => wire::receive(from, alarm, &worker.buffers)
-                    .await
-                    .map_err(BodyEnd::Read)?,
+                _ => self.receive(from, alarm, worker, pace).await?,
             };
             if fresh.is_empty() {
                 let tail = self.finish().map_err(BodyEnd::Framing)?;
-                return wire::send(to, alarm, [tail, &[], &[]])
-                    .await
-                    .map_err(BodyEnd::Write);
+                return self.send(to, [tail, &[], &[]], alarm, worker, pace).await;
             }
             let piece = self.advance(&mut fresh).map_err(BodyEnd::Framing)?;
             let [bytes, trailer] = piece.parts(&fresh);
-            wire::send(to, alarm, [bytes, trailer, &[]])
-                .await
-                .map_err(BodyEnd::Write)?;
+            self.send(to, [bytes, trailer, &[]], alarm, worker, pace)
+                .await?;
             if !fresh.is_empty() {
                 *received = Some(fresh);
             }
         }
         Ok(())
     }
+
+    async fn receive<R>(
+        &mut self,
+        from: &mut R,
+        alarm: &Alarm,
+        worker: &Rc<Worker>,
+        pace: Pace,
+    ) -> Result<Received, BodyEnd>
+    where
+        R: AsyncRead + Unpin,
+    {
+        let ClientSide::Sends(patience) = &mut self.client else {
+            pace.moved(alarm, worker);
+            let received = wire::receive(from, alarm, &worker.buffers).await;
+            return received.map_err(BodyEnd::Read);
+        };
+        let now = worker.recently();
+        patience.begin(now);
+        alarm.set_deadline(pace.deadline(now).min(patience.deadline()));
+        match wire::receive(from, alarm, &worker.buffers).await {
+            Ok(received) => {
+                patience.moved(received.bytes().len(), worker.recently());
+                Ok(received)
+            }
+            Err(stop) if is_late(&stop) && patience.is_over(worker.recently()) => {
+                Err(BodyEnd::Slow)
+            }
+            Err(stop) => Err(BodyEnd::Read(stop)),
+        }
+    }
+
+    /// Writes a part of the body. Every step of it is a movement.
+    ///
+    /// # Errors
+    /// `Write` or `Slow`.
+    pub async fn send<W>(
+        &mut self,
+        to: &mut W,
+        parts: [&[u8]; 3],
+        alarm: &Alarm,
+        worker: &Rc<Worker>,
+        pace: Pace,
+    ) -> Result<(), BodyEnd>
+    where
+        W: AsyncWrite + Unpin,
+    {
+        let ClientSide::Reads(patience) = &mut self.client else {
+            pace.moved(alarm, worker);
+            let sent = wire::send_noting(to, alarm, parts, |_| pace.moved(alarm, worker)).await;
+            return sent.map_err(BodyEnd::Write);
+        };
+        let now = worker.recently();
+        patience.begin(now);
+        alarm.set_deadline(pace.deadline(now).min(patience.deadline()));
+        let sent = wire::send_noting(to, alarm, parts, |count| {
+            let now = worker.recently();
+            patience.moved(count, now);
+            alarm.set_deadline(pace.deadline(now).min(patience.deadline()));
+        });
+        match sent.await {
+            Err(stop) if is_late(&stop) && patience.is_over(worker.recently()) => {
+                Err(BodyEnd::Slow)
+            }
+            sent => sent.map_err(BodyEnd::Write),
+        }
+    }
+}
+
+fn is_late(stop: &Stop) -> bool {
+    matches!(stop, Stop::Rung(Rung::Deadline))
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::default;
-use crate::config::listener::HttpListener;
+use crate::config::listener::{HttpListener, MinRate};
 use crate::io::net::stream::Stream;
 use crate::io::net::tls::Acceptor;
 use crate::model::failure::FailureKind;
@@ -29,6 +29,8 @@ pub struct Client {
     pub ip: ClientIp,
     /// Rings for both sides of this connection.
     pub alarm: Alarm,
+    /// How slow it may be with bodies.
+    pub min_rate: Option<MinRate>,
     /// Bytes that were read behind the head of the current request: its body, or the next request.
     pub ahead: Option<Received>,
     /// The next request, or its beginning, while the current one waits for its answer.
@@ -73,9 +75,16 @@ impl Client {
             address,
             ip: ClientIp::of(address),
             alarm: worker.alarms.register(),
+            min_rate: None,
             ahead: None,
             pipelined: None,
         }
+    }
+
+    /// With this minimum rate for bodies.
+    pub fn with_min_rate(mut self, min_rate: Option<MinRate>) -> Client {
+        self.min_rate = min_rate;
+        self
     }
 
     /// The handshake, before anything else was read.

@@ -18,6 +18,7 @@ use crate::proxy::http::client::{Client, client_failure};
 use crate::proxy::http::forward::{Attempts, body_pace};
 use crate::proxy::http::h1::body::BodyReader;
 use crate::proxy::http::h1::request::Framing;
+use crate::proxy::http::rate::Patience;
 use crate::proxy::http::respond::{Answered, Way};
 use crate::proxy::wire::{self, Received, Stop};
 use crate::upstream::lease::Lease;
@@ -49,8 +50,10 @@ impl Attempts<'_> {
         .map_err(read_error)?;
         let (mut from_client, to_client) = stream.split();
         let (from_upstream, mut to_upstream) = upstream.stream.split();
-        let mut body = request_body(self.exchange.body);
         let (is_sent, has_answer) = (Cell::new(false), Cell::new(false));
+        // Once it has begun to answer it is the endpoint that says how long the rest may take.
+        let patience = Patience::new(self.exchange.min_rate).waived_by(&has_answer);
+        let mut body = request_body(self.exchange.body, patience);
         let carried_bytes = Cell::new(0);
         let mut upload = pin!(async {
             if self.exchange.has_expect_continue && ahead.is_none() {
@@ -154,17 +157,18 @@ fn request_error(end: BodyEnd) -> Option<ProxyError> {
             tracing::debug!(reason = error.as_str(), "refused request body");
             Some(ProxyError::client(FailureKind::BadRequest))
         }
+        BodyEnd::Slow => Some(ProxyError::client(FailureKind::SlowRequest)),
         BodyEnd::Read(Stop::Broken(_)) => Some(ProxyError::client(FailureKind::ClientGone)),
         BodyEnd::Read(stop) => Some(ProxyError::client(client_failure(stop))),
         BodyEnd::Write(_) => None,
     }
 }
 
-fn request_body(framing: Framing) -> Body {
+fn request_body(framing: Framing, patience: Patience<'_>) -> Body<'_> {
     let encoding = if framing == Framing::Chunked {
         Encoding::Chunked
     } else {
         Encoding::Raw
     };
-    Body::new(BodyReader::request(framing), encoding)
+    Body::from_client(BodyReader::request(framing), encoding, patience)
 }

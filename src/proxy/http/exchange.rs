@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::time::Time;
+use crate::config::listener::MinRate;
 use crate::proxy::buffers::SmallBuffer;
 use crate::proxy::http::client::Client;
 use crate::proxy::http::h1::request::{Framing, Method, RequestHead};
@@ -36,6 +37,8 @@ pub struct Exchange {
     pub is_keep_alive: bool,
     /// The client asks for another protocol.
     pub has_upgrade: bool,
+    /// How slow the client may be.
+    pub min_rate: Option<MinRate>,
     /// The client waits for `100 Continue` before it sends its body.
     pub has_expect_continue: bool,
     /// `100 Continue` was sent on: from here on the client has the word.
@@ -106,6 +109,7 @@ impl Exchange {
             client_minor: head.minor,
             is_keep_alive: head.is_keep_alive,
             has_upgrade: head.has_upgrade,
+            min_rate: client.min_rate,
             has_expect_continue: head.has_expect_continue,
             has_continued: Cell::new(false),
             connected_in: Cell::new(None),

@@ -15,6 +15,7 @@ pub mod h1;
 pub mod headers;
 pub mod heads;
 pub mod pool;
+pub mod rate;
 pub mod record;
 pub mod refuse;
 pub mod reply;

@@ -15,6 +15,7 @@ use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::h1::body::BodyReader;
 use crate::proxy::http::h1::response::{ResponseFraming, ResponseHead};
 use crate::proxy::http::headers::{ResponseEdit, write_response};
+use crate::proxy::http::rate::Patience;
 use crate::proxy::wire::{self, Received, Stop};
 use crate::proxy::worker::Worker;
 
@@ -153,7 +154,9 @@ where
             ResponseFraming::Chunked => Encoding::Chunked,
             _ => Encoding::Raw,
         };
-        let mut body = Body::new(BodyReader::response(head.framing), encoding);
+        let patience = Patience::new(exchange.min_rate);
+        let reader = BodyReader::response(head.framing);
+        let mut body = Body::to_client(reader, encoding, patience);
         if !exchange.has_te_trailers {
             body = body.without_trailers();
         }
@@ -178,14 +181,12 @@ where
         &mut self,
         out: &mut Vec<u8>,
         mut received: Received,
-        body: &mut Body,
+        body: &mut Body<'_>,
     ) -> Result<Option<Received>, ProxyError> {
-        let to_client = |stop| ProxyError::client(client_failure(stop));
-        self.pace.moved(self.alarm, self.worker);
         if received.is_empty() || body.is_done() {
-            wire::send(&mut self.to, self.alarm, [out, &[], &[]])
-                .await
-                .map_err(to_client)?;
+            let parts: [&[u8]; 3] = [out, &[], &[]];
+            let sent = body.send(&mut self.to, parts, self.alarm, self.worker, self.pace);
+            sent.await.map_err(body_error)?;
         } else {
             let piece = body.advance(&mut received).map_err(|_| broken_answer())?;
             let [bytes, trailer] = piece.parts(&received);
@@ -196,9 +197,8 @@ where
             } else {
                 [out, bytes, trailer]
             };
-            wire::send(&mut self.to, self.alarm, parts)
-                .await
-                .map_err(to_client)?;
+            let sent = body.send(&mut self.to, parts, self.alarm, self.worker, self.pace);
+            sent.await.map_err(body_error)?;
         }
         let mut ahead = (!received.is_empty()).then_some(received);
         if body.is_done() {
@@ -229,6 +229,7 @@ fn body_error(end: BodyEnd) -> ProxyError {
             tracing::debug!(reason = error.as_str(), "refused response body");
             broken_answer()
         }
+        BodyEnd::Slow => ProxyError::client(FailureKind::SlowReader),
         BodyEnd::Read(Stop::Broken(_)) => {
             ProxyError::upstream(FailureKind::UpstreamReset, Replay::Never)
         }

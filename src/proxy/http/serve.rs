@@ -159,8 +159,14 @@ fn finish(
     }
     record(&mut exchange, ending, client.address, worker, listener);
     if let Some(error) = answered.failure {
-        if answered.is_ended_by_close {
-            // An orderly end would make what is truncated look complete.
+        let is_unread = error.side == Side::Client
+            && matches!(
+                error.kind,
+                FailureKind::SlowReader | FailureKind::IdleTimeout
+            );
+        if answered.is_ended_by_close || is_unread {
+            // An orderly end would make what is truncated look complete, or leave the kernel with
+            // megabytes for a client that does not read.
             client.stream.reset();
         }
         if error.side == Side::Upstream {

@@ -7,6 +7,7 @@ mod body;
 mod change;
 mod forwarding;
 mod retry;
+mod slow;
 mod timeouts;
 mod upgrade;
 
