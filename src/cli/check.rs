@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::cli::{Exit, online};
 use crate::config::problem::{Problem, render};
 use crate::config::{LoadError, default, dump, load};
+use crate::io::net::tls::Secrets;
 use crate::server::tls::Opened;
 
 /// Arguments of `check`.
@@ -41,7 +42,7 @@ pub fn check(arguments: &CheckArguments) -> Exit {
     // What only a start would find out: certificates and keys that are no such thing.
     if let Some(error) = config
         .as_ref()
-        .and_then(|config| Opened::open(config).err())
+        .and_then(|config| Opened::open(config, &Secrets::made()).err())
     {
         return unusable(&error, arguments.json);
     }

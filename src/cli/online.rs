@@ -15,6 +15,7 @@ use crate::cli::table::{Cell, Table, Tone, wants_colours};
 use crate::config::upstream::Upstream;
 use crate::config::{Config, default};
 use crate::io::net::resolve::Resolver;
+use crate::io::net::tls::Secrets;
 use crate::io::net::tls::Speaks;
 use crate::io::probe;
 use crate::io::source::{self, Means};
@@ -91,7 +92,7 @@ fn open_files(config: &Config) -> Option<Line> {
     Some(Line {
         of: "tls".to_owned(),
         asked: "certificates and keys".to_owned(),
-        result: match Opened::open(config) {
+        result: match Opened::open(config, &Secrets::made()) {
             Ok(opened) => ends(&opened),
             Err(error) => Err(error.to_string().replace('\n', "; ")),
         },

@@ -269,6 +269,17 @@ pub const HOLD_RETRY_PAUSE: Duration = Duration::from_millis(100);
 pub const POSTGRES_STARTUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// A TLS handshake of a client: as long as its startup packet may take.
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = POSTGRES_STARTUP_TIMEOUT;
+/// A secret that session tickets are made with is replaced after this; whoever steals it can read no
+/// more than what two of these saw.
+pub const TLS_TICKET_ROTATION: Duration = Duration::from_secs(6 * 3600);
+/// A session ticket opens nothing after this, wherever its key is from: two rotations.
+pub const TLS_TICKET_LIFE: Duration = Duration::from_secs(12 * 3600);
+/// Clocks of two processes that share ticket keys may differ by this.
+pub const TLS_TICKET_SKEW: Duration = Duration::from_secs(300);
+/// Ticket keys of one listener: a rotation has three, a fleet in the middle of one some more.
+pub const TLS_TICKET_KEYS_MAX: usize = 32;
+/// A file of ticket keys: so many lines of base64, with room to spare.
+pub const TLS_TICKET_FILE_BYTES_MAX: u64 = 8 * 1024;
 /// PostgreSQL's own bound for a startup packet (`MAX_STARTUP_PACKET_LENGTH`).
 pub const POSTGRES_STARTUP_BYTES_MAX: usize = 10_000;
 

@@ -17,10 +17,11 @@ use crate::config::{Config, default};
 use crate::control::actor::{ActorHandle, Surroundings};
 use crate::control::orders::Desks;
 use crate::io::net::bind::BindError;
+use crate::io::net::tls::Secrets;
 use crate::model::name::Name;
 use crate::proxy::listener::{ListenerCell, ListenerPicture, RouteEntry};
 use crate::server::accept::Admission;
-use crate::server::certificates::Certificates;
+use crate::server::certificates::{Certificates, InUse};
 use crate::server::descriptors::connections_allowed;
 use crate::server::listening::{Accepting, Bound, SocketId};
 use crate::server::threads::Workers;
@@ -61,6 +62,8 @@ pub struct Parts {
     pub bound: Arc<Published<BTreeMap<Name, Vec<SocketAddr>>>>,
     /// What listeners show; read again when its files change.
     pub certificates: Arc<Certificates>,
+    /// What session tickets are made with; a reload keeps them.
+    pub ticket_secrets: Arc<Secrets>,
     /// The configuration in force.
     pub published: Arc<Published<Arc<Config>>>,
 }
@@ -119,7 +122,7 @@ impl InForce {
     /// See [`ApplyError`]; the old configuration stays in force as it was.
     pub async fn apply(&mut self, config: Config) -> Result<Diff, ApplyError> {
         let changes = diff(&self.config, &config);
-        let tls = Opened::open(&config)?;
+        let tls = Opened::open(&config, &self.parts.ticket_secrets)?;
         let bound = self.bind_new(&config)?;
         self.parts.access_log.configure(&config.log.access)?;
         let connections_max = config.process.connections_max;
@@ -130,8 +133,7 @@ impl InForce {
         self.start_upstreams(&config).await;
         // The old pictures are kept until the new ones hold the same counts.
         self.publish_listeners(&config, &tls);
-        let certificates = tls.certificates().cloned();
-        self.parts.certificates.publish(certificates.collect());
+        self.parts.certificates.publish(InUse::of(&tls));
         self.accept_new(bound).await;
         self.stop_removed(&config).await;
         self.config = Arc::new(config);

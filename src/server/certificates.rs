@@ -1,10 +1,11 @@
-//! Certificates that are replaced while they are shown: by certbot, by a Kubernetes Secret.
+//! Files of TLS that are replaced while they are in use: certificates by certbot or a Kubernetes Secret,
+//! CAs and revocation lists of clients, keys of session tickets.
 //!
 //! The folders of their files are watched, not the files: whoever replaces them renames, and
 //! Kubernetes swaps a symbolic link beside them. Events only hint; a slow poll looks even without one.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -12,22 +13,60 @@ use tokio::sync::mpsc;
 use crate::base::published::Published;
 use crate::config::default;
 use crate::control::reload::FolderWatch;
-use crate::io::net::tls::Shown;
+use crate::io::net::tls::{Acceptor, Secrets, Shown};
+use crate::server::tls::Opened;
 use crate::telemetry::metrics::Metrics;
 
-/// The certificates of the configuration in force.
-pub type Certificates = Published<Vec<Arc<Shown>>>;
+/// Whatever of the configuration in force has files that are read again.
+#[derive(Debug, Default)]
+pub struct InUse {
+    certificates: Vec<Arc<Shown>>,
+    acceptors: Vec<Acceptor>,
+}
 
-/// Reads certificates again when their files change, and tells when they end.
-pub async fn keep(certificates: Arc<Certificates>, metrics: Arc<Metrics>) {
+/// See [`InUse`].
+pub type Certificates = Published<InUse>;
+
+impl InUse {
+    /// Of everything that was opened.
+    pub fn of(opened: &Opened) -> InUse {
+        InUse {
+            certificates: opened.certificates().cloned().collect(),
+            acceptors: opened.acceptors().cloned().collect(),
+        }
+    }
+
+    fn renew(&self) {
+        for certificate in &self.certificates {
+            certificate.renew();
+        }
+        for acceptor in &self.acceptors {
+            acceptor.renew();
+        }
+    }
+
+    /// Every folder that has a file of theirs.
+    fn folders(&self) -> BTreeSet<PathBuf> {
+        let shown = self.certificates.iter();
+        let shown = shown.flat_map(|certificate| certificate.files().map(Path::to_owned));
+        let files = self.acceptors.iter().flat_map(Acceptor::files).chain(shown);
+        files
+            .filter_map(|file| Some(file.parent()?.to_owned()))
+            .collect()
+    }
+}
+
+/// Reads files again when they change, replaces the secrets of session tickets when it is time, and
+/// tells when certificates end.
+pub async fn keep(certificates: Arc<Certificates>, secrets: Arc<Secrets>, metrics: Arc<Metrics>) {
     let mut changes = certificates.changes();
     loop {
         changes.mark_unchanged();
-        let shown = certificates.load();
+        let in_use = certificates.load();
         let (hint, mut hints) = mpsc::channel(1);
-        let _watcher = watch(&shown, hint);
+        let _watcher = watch(&in_use, hint);
         loop {
-            let ends = shown.iter();
+            let ends = in_use.certificates.iter();
             let ends = ends.filter_map(|it| Some((it.name().clone(), it.ends_at()?)));
             metrics.certificates(ends.collect());
             tokio::select! {
@@ -42,17 +81,17 @@ pub async fn keep(certificates: Arc<Certificates>, metrics: Arc<Metrics>) {
                 }
                 () = tokio::time::sleep(default::RELOAD_POLL) => {}
             }
-            shown.iter().for_each(|certificate| certificate.renew());
+            in_use.renew();
+            secrets.renew();
         }
     }
 }
 
-/// Every folder that has a file of theirs. Where the system has no events, the poll does the work.
-fn watch(shown: &[Arc<Shown>], hint: mpsc::Sender<()>) -> Option<FolderWatch> {
-    let files = shown.iter().flat_map(|certificate| certificate.files());
-    let folders: BTreeSet<&Path> = files.filter_map(Path::parent).collect();
+/// Where the system has no events, the poll does the work.
+fn watch(in_use: &InUse, hint: mpsc::Sender<()>) -> Option<FolderWatch> {
+    let folders = in_use.folders();
     let every = default::RELOAD_POLL.as_secs();
-    FolderWatch::start(folders, hint)
+    FolderWatch::start(folders.iter().map(PathBuf::as_path), hint)
         .map_err(|error| {
             tracing::warn!(%error, "no file events; certificates are looked at every {every} s");
         })

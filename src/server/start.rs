@@ -24,12 +24,13 @@ use crate::control::fences::{Fences, StateDirError};
 use crate::control::journal::Journal;
 use crate::control::orders::Desks;
 use crate::control::readiness::Readiness;
+use crate::io::net::tls::Secrets;
 use crate::model::name::Name;
 use crate::proxy::alarm::{DrainPhase, SWEEP_INTERVAL};
 use crate::proxy::postgres::tables::Tables;
 use crate::server::accept::Admission;
 use crate::server::apply::{ApplyError, InForce, Parts};
-use crate::server::certificates;
+use crate::server::certificates::{self, InUse};
 use crate::server::threads::{Command, Workers};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -91,7 +92,8 @@ impl Server {
         drop(control.run(fences.run()));
         let metrics = Arc::clone(&parts.metrics);
         let certificates = Arc::clone(&parts.certificates);
-        drop(control.run(certificates::keep(certificates, metrics)));
+        let secrets = Arc::clone(&parts.ticket_secrets);
+        drop(control.run(certificates::keep(certificates, secrets, metrics)));
         let mut in_force = InForce::nothing(parts.clone());
         let applying = control.run(async move {
             in_force.apply(config).await?;
@@ -392,7 +394,8 @@ fn parts(config: &Config) -> Result<(Parts, Arc<Journal>), StartError> {
         registry: Arc::new(Published::new(Registry::default())),
         desks: Arc::new(Published::new(Desks::default())),
         bound: Arc::new(Published::new(BTreeMap::new())),
-        certificates: Arc::new(Published::new(Vec::new())),
+        certificates: Arc::new(Published::new(InUse::default())),
+        ticket_secrets: Secrets::made(),
         published: Arc::new(Published::new(Arc::default())),
     };
     Ok((parts, journal))

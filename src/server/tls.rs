@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::config::listener::{Listener, Protocol};
 use crate::config::tls::ListenerTls;
-use crate::io::net::tls::{Acceptor, Connector, Shown, Speaks};
+use crate::io::net::tls::{Acceptor, Connector, Secrets, Shown, Speaks};
 use crate::model::name::Name;
 
 /// Everything that has TLS.
@@ -29,11 +29,11 @@ impl fmt::Display for OpenError {
 }
 
 impl Opened {
-    /// Reads every file.
+    /// Reads every file. Listeners without ticket keys of their own use the `secrets`.
     ///
     /// # Errors
     /// Each listener and upstream whose files cannot be used, and why.
-    pub fn open(config: &Config) -> Result<Opened, OpenError> {
+    pub fn open(config: &Config, secrets: &Arc<Secrets>) -> Result<Opened, OpenError> {
         let mut opened = Opened::default();
         let mut problems = Vec::new();
         for (name, certificate) in &config.certificates {
@@ -48,7 +48,7 @@ impl Opened {
             };
             let shown = tls.certificates.iter();
             let shown = shown.filter_map(|it| opened.certificates.get(&it.name).cloned());
-            match Acceptor::open(tls, shown.collect(), speaks) {
+            match Acceptor::open(name, tls, shown.collect(), speaks, secrets) {
                 Ok(acceptor) => drop(opened.acceptors.insert(name.clone(), acceptor)),
                 Err(error) => problems.push(format!("listener {name}: {error}")),
             }
@@ -72,6 +72,11 @@ impl Opened {
     /// All certificates.
     pub fn certificates(&self) -> impl Iterator<Item = &Arc<Shown>> {
         self.certificates.values()
+    }
+
+    /// Where TLS of listeners ends.
+    pub fn acceptors(&self) -> impl Iterator<Item = &Acceptor> {
+        self.acceptors.values()
     }
 
     /// Where TLS of this listener ends.

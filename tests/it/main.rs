@@ -35,3 +35,4 @@ mod sentinel_reload;
 mod support;
 mod tls;
 mod tls_cancel;
+mod tls_tickets;

@@ -25,7 +25,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
         &["serde_json"],
         &["control/admin", "cli/", "io/source/patroni"],
     ),
-    (&["base64"], &["io/source/patroni"]),
+    (&["base64"], &["io/source/patroni", "io/net/tls"]),
     (&["toml", "strsim", "annotate_snippets"], &["config/"]),
     (&["tokio_postgres"], &["io/probe", "cli/demo", "cli/drill"]),
     (&["crc32fast"], &["control/fence_file"]),

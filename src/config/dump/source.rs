@@ -80,6 +80,13 @@ pub(super) fn put_listener_tls(section: &mut Section, tls: Option<&ListenerTls>)
     section.put("tls.certificates", list(names));
     section.text("tls.policy", tls.policy.as_str());
     section.text("tls.min_version", tls.version_min.as_str());
+    if !tls.ticket_keys.is_empty() {
+        let files = tls
+            .ticket_keys
+            .iter()
+            .map(|file| file.display().to_string());
+        section.put("tls.ticket_keys.files", list(files));
+    }
     match &tls.client {
         ClientCertificates::None => section.text("tls.client_certificate", "none"),
         ClientCertificates::Optional(ca) => {

@@ -32,6 +32,10 @@ pub fn keys() -> Vec<(&'static str, &'static [&'static str])> {
         ("log.access", keys_of::<table::AccessTable>()),
         ("listeners.NAME", keys_of::<table::ListenerTable>()),
         ("listeners.NAME.tls", keys_of::<tls::ListenerTlsTable>()),
+        (
+            "listeners.NAME.tls.ticket_keys",
+            keys_of::<tls::TicketKeysTable>(),
+        ),
         ("routes.NAME", keys_of::<table::RouteTable>()),
         ("routes.NAME.retry", keys_of::<table::RetryTable>()),
         ("upstreams.NAME", keys_of::<table::UpstreamTable>()),

@@ -23,9 +23,20 @@ pub struct ListenerTlsTable {
     pub certificates: Field<Vec<Spanned<String>>>,
     pub policy: Field<PolicyWord>,
     pub min_version: Field<VersionWord>,
+    pub ticket_keys: Field<TicketKeysTable>,
     pub client_ca: Field<String>,
     pub client_certificate: Field<ClientCertificateWord>,
     pub required: Field<bool>,
+}
+
+/// `ticket_keys = { … }`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as { files = [\"/etc/fairlead/tls/tickets.keys\"] }"
+)]
+pub struct TicketKeysTable {
+    pub files: Field<Vec<Spanned<String>>>,
 }
 
 /// `tls = { … }` of an upstream or a source.

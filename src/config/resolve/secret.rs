@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use toml::Spanned;
+
 use crate::config::file::table::{Field, SecretTable};
 use crate::config::problem::Findings;
 use crate::config::secret::{Secret, SecretReader, SecretSource};
@@ -71,7 +73,15 @@ pub(super) fn file(
     files: &SecretReader,
     findings: &mut Findings<'_>,
 ) -> Option<PathBuf> {
-    let field = field.as_ref()?;
+    located(field.as_ref()?, files, findings)
+}
+
+/// The same for one of a list.
+pub(super) fn located(
+    field: &Spanned<String>,
+    files: &SecretReader,
+    findings: &mut Findings<'_>,
+) -> Option<PathBuf> {
     match files.locate(field.get_ref()) {
         Ok(path) => Some(path),
         Err(message) => {

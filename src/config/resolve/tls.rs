@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
-use super::secret::file;
+use super::secret::{file, located};
 use super::value::{Owner, key_span, note_unknown_name, refuse};
 use crate::config::file::table::{Field, Kind, ListenerTable};
 use crate::config::file::tls::{
@@ -79,6 +79,7 @@ pub(super) fn listener(
         certificates: named_certificates(references, written, certificates, findings),
         policy,
         version_min,
+        ticket_keys: ticket_keys(named, table, files, findings),
         is_required: is_required(table, kind, &client, findings),
         client,
     })
@@ -123,6 +124,29 @@ fn policy(table: &ListenerTlsTable, findings: &mut Findings<'_>) -> (Policy, Ver
             .help("leave `min_version` out, or choose another `policy`");
     }
     (policy, wanted.clamp(lowest, highest))
+}
+
+fn ticket_keys(
+    named: &Named<ListenerTable>,
+    table: &ListenerTlsTable,
+    files: &SecretReader,
+    findings: &mut Findings<'_>,
+) -> Vec<PathBuf> {
+    let Some(keys) = &table.ticket_keys else {
+        return Vec::new();
+    };
+    let owner = Owner::below(named, "tls.ticket_keys", &keys.span(), findings);
+    let paths = owner.filled(
+        &keys.get_ref().files,
+        "files",
+        "there would be no key",
+        "write files = [\"/etc/fairlead/tls/tickets.keys\"], or leave `ticket_keys` out",
+        findings,
+    );
+    let paths = paths.iter();
+    paths
+        .filter_map(|path| located(path, files, findings))
+        .collect()
 }
 
 fn named_certificates(

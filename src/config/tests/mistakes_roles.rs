@@ -148,6 +148,14 @@ pub(super) const MISTAKES: &[(&[&str], &str)] = &[
     ),
     (&["missing-key"], "@pg\n¡tls = { required = true }\n@db\n"),
     (
+        &["empty"],
+        "@pg\ntls = { certificates = [\"site\"], ticket_keys = { files = ¡[] } }\n@db\n@cert\n",
+    ),
+    (
+        &["missing-key"],
+        "@pg\ntls = { certificates = [\"site\"], ¡ticket_keys = {} }\n@db\n@cert\n",
+    ),
+    (
         &["unknown-word"],
         "@pg\ntls = { certificates = [\"site\"], policy = ¡\"old\" }\n@db\n@cert\n",
     ),

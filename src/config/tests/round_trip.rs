@@ -20,7 +20,7 @@ const ROLES: &str = "[process]\nstate_dir = \"/s\"\n\
     @sen\ntls = {}\nsource.sentinel = { sentinels = [\"a:1\", \"b:1\", \"[::1]:3\"], master = \"m\", \
     password = { file = \"f\" }, tls = {} }\n\
     [listeners.rs]\nbind = [\"0.0.0.0:3\"]\nkind = \"redis\"\nrole = \"any\"\nupstream = \"rc\"\n\
-    tls = { certificates = [\"site\"], min_version = \"1.3\", client_ca = \"/ca\", client_certificate = \"required\" }\n\
+    tls = { certificates = [\"site\"], min_version = \"1.3\", ticket_keys = { files = [\"/t\", \"/u\"] }, client_ca = \"/ca\", client_certificate = \"required\" }\n\
     [upstreams.rc]\nkind = \"redis\"\nhealth = { redis = {} }\n\
     source.redis_cluster = { seeds = [\"a:1\"], user = \"u\", password = { env = \"P\" } }\n";
 

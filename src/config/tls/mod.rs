@@ -30,6 +30,8 @@ pub struct ListenerTls {
     pub policy: Policy,
     /// Not below this one, whatever the policy offers.
     pub version_min: Version,
+    /// Files of session ticket keys that are shared with other processes; none = keys of our own.
+    pub ticket_keys: Vec<PathBuf>,
     /// Whether clients show a certificate.
     pub client: ClientCertificates,
     /// `postgres`: a client that does not ask for TLS is refused.

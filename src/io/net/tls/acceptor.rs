@@ -1,27 +1,48 @@
-//! TLS that ends here: certificates by name, and certificates of clients.
+//! TLS that ends here: certificates by name, certificates of clients, and sessions that come back.
 
 use std::io;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::ServerConfig;
 use rustls::client::verify_server_name;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
-    Acceptor as Hello, ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
+    Acceptor as Hello, ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert,
+    WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 
+use super::stamp::{Stamp, stamps};
+use super::tickets::{Secrets, Tickets};
 use super::{Encrypted, Shown, Speaks, TlsError, files, policy, provider};
+use crate::base::published::Published;
 use crate::config::tls::{ClientCertificates, ListenerTls};
+use crate::model::name::Name;
 
 /// How one listener ends TLS. Clones share it.
 #[derive(Clone)]
-pub struct Acceptor {
+pub struct Acceptor(Arc<Listening>);
+
+struct Listening {
+    name: Name,
+    config: ListenerTls,
+    shown: Vec<Arc<Shown>>,
+    speaks: Speaks,
+    secrets: Arc<Secrets>,
+    orders: Published<Orders>,
+    /// The files of clients' certificates as they were when they were last read, or tried.
+    files: Mutex<Vec<Option<Stamp>>>,
+}
+
+/// The same twice.
+struct Orders {
     /// Our order of ciphers counts.
     by_us: Arc<ServerConfig>,
-    /// The same, but the client's order counts.
+    /// The client's does.
     by_client: Arc<ServerConfig>,
 }
 
@@ -33,52 +54,35 @@ impl std::fmt::Debug for Acceptor {
 
 impl Acceptor {
     /// With the certificates that were opened for it, in the order of the configuration. A client
-    /// that names protocols must name the one that is spoken.
+    /// that names protocols must name the one that is spoken. Tickets are made with the `secrets`
+    /// unless the configuration has keys.
     ///
     /// # Errors
     /// Which file cannot be used, and why.
     pub fn open(
+        name: &Name,
         config: &ListenerTls,
         shown: Vec<Arc<Shown>>,
         speaks: Speaks,
+        secrets: &Arc<Secrets>,
     ) -> Result<Acceptor, TlsError> {
-        let names = Names(shown);
-        let offer = Arc::new(policy::offer(config.policy));
-        let versions = policy::versions(config.policy, config.version_min);
-        let builder = ServerConfig::builder_with_provider(offer)
-            .with_protocol_versions(&versions)
-            .map_err(|error| unusable(&error))?;
-        let (authority, is_optional) = match &config.client {
-            ClientCertificates::None => (None, false),
-            ClientCertificates::Optional(path) => (Some(path), true),
-            ClientCertificates::Required(path) => (Some(path), false),
+        let secrets = if config.ticket_keys.is_empty() {
+            Arc::clone(secrets)
+        } else {
+            Secrets::read(&config.ticket_keys)?
         };
-        let builder = match authority {
-            None => builder.with_no_client_auth(),
-            Some(path) => {
-                let roots = Arc::new(files::authorities(path)?);
-                let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
-                if is_optional {
-                    verifier = verifier.allow_unauthenticated();
-                }
-                let verifier = verifier.build().map_err(|error| {
-                    TlsError::of(
-                        path,
-                        error,
-                        "give the CA that signs the clients' certificates",
-                    )
-                })?;
-                builder.with_client_cert_verifier(verifier)
-            }
-        };
-        let mut server = builder.with_cert_resolver(Arc::new(names));
-        server.alpn_protocols = speaks.names();
-        let mut by_us = server.clone();
-        by_us.ignore_client_order = true;
-        Ok(Acceptor {
-            by_us: Arc::new(by_us),
-            by_client: Arc::new(server),
-        })
+        // Stamped before they are read: what is written meanwhile is read again.
+        let files = stamps(client_files(config));
+        let orders = orders(name, config, &shown, speaks, &secrets)?;
+        Ok(Acceptor(Arc::new(Listening {
+            name: name.clone(),
+            config: config.clone(),
+            shown,
+            speaks,
+            secrets,
+            orders: Published::new(orders),
+            files: Mutex::new(files),
+        })))
     }
 
     /// The handshake. Its time is bounded by the caller.
@@ -87,13 +91,139 @@ impl Acceptor {
     /// The connection broke, or the client cannot be agreed with; it was told by an alert.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<Encrypted> {
         let started = LazyConfigAcceptor::new(Hello::default(), stream).await?;
+        let orders = self.0.orders.load();
         let config = if policy::prefers_chacha(started.client_hello().cipher_suites()) {
-            &self.by_client
+            &orders.by_client
         } else {
-            &self.by_us
+            &orders.by_us
         };
         let accepted = started.into_stream(Arc::clone(config)).await?;
         Ok(Encrypted(accepted.into()))
+    }
+
+    /// The files of its own: of clients' certificates and of ticket keys.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.0.secrets.files();
+        files.extend(client_files(&self.0.config).map(Clone::clone));
+        files
+    }
+
+    /// Reads them again if they have changed. What cannot be used leaves everything as it was, and is
+    /// told of once.
+    pub fn renew(&self) {
+        let it = &*self.0;
+        it.secrets.renew();
+        let mut known = it.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = stamps(client_files(&it.config));
+        if *known == files {
+            return;
+        }
+        *known = files;
+        match orders(&it.name, &it.config, &it.shown, it.speaks, &it.secrets) {
+            Ok(orders) => {
+                it.orders.publish(orders);
+                tracing::info!(listener = %it.name, "what changed about clients' certificates is used from now on");
+            }
+            Err(error) => tracing::warn!(
+                listener = %it.name,
+                %error,
+                "what changed about clients' certificates cannot be used: what was before stays in use"
+            ),
+        }
+    }
+}
+
+/// The files that say which clients' certificates are good.
+fn client_files(config: &ListenerTls) -> impl Iterator<Item = &PathBuf> {
+    let ca = match &config.client {
+        ClientCertificates::None => None,
+        ClientCertificates::Optional(ca) | ClientCertificates::Required(ca) => Some(ca),
+    };
+    ca.into_iter()
+}
+
+fn orders(
+    name: &Name,
+    config: &ListenerTls,
+    shown: &[Arc<Shown>],
+    speaks: Speaks,
+    secrets: &Arc<Secrets>,
+) -> Result<Orders, TlsError> {
+    let offer = Arc::new(policy::offer(config.policy));
+    let versions = policy::versions(config.policy, config.version_min);
+    let builder = ServerConfig::builder_with_provider(offer)
+        .with_protocol_versions(&versions)
+        .map_err(|error| unusable(&error))?;
+    let clients = Clients::of(&config.client)?;
+    let builder = match clients.verifier()? {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+    };
+    let mut by_client = builder.with_cert_resolver(Arc::new(Names(shown.to_vec())));
+    by_client.alpn_protocols = speaks.names();
+    by_client.ticketer = Arc::new(Tickets::new(secrets, &clients.binding(name)));
+    // Nothing is kept for clients that cannot keep a ticket themselves; no data before the handshake.
+    by_client.session_storage = Arc::new(NoServerSessionStorage {});
+    by_client.max_early_data_size = 0;
+    let mut by_us = by_client.clone();
+    by_us.ignore_client_order = true;
+    Ok(Orders {
+        by_us: Arc::new(by_us),
+        by_client: Arc::new(by_client),
+    })
+}
+
+/// Which certificates of clients are good, as read.
+struct Clients<'a> {
+    asked: &'a ClientCertificates,
+    authorities: Vec<CertificateDer<'static>>,
+}
+
+impl<'a> Clients<'a> {
+    fn of(asked: &'a ClientCertificates) -> Result<Clients<'a>, TlsError> {
+        let authorities = match asked {
+            ClientCertificates::None => Vec::new(),
+            ClientCertificates::Optional(path) | ClientCertificates::Required(path) => {
+                files::authority_certificates(path)?
+            }
+        };
+        Ok(Clients { asked, authorities })
+    }
+
+    fn verifier(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+        let (path, is_optional) = match self.asked {
+            ClientCertificates::None => return Ok(None),
+            ClientCertificates::Optional(path) => (path, true),
+            ClientCertificates::Required(path) => (path, false),
+        };
+        let mut roots = RootCertStore::empty();
+        let help = "give the CA that signs the clients' certificates";
+        for certificate in &self.authorities {
+            let added = roots.add(certificate.clone());
+            added.map_err(|error| TlsError::of(path, error, help))?;
+        }
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+        if is_optional {
+            verifier = verifier.allow_unauthenticated();
+        }
+        let verifier = verifier.build();
+        let verifier = verifier.map_err(|error| TlsError::of(path, error, help))?;
+        Ok(Some(verifier))
+    }
+
+    /// What tickets are bound to: the listener, whether it asks for certificates, and everything that
+    /// decides whether one is good. Who comes back by a ticket is not asked again.
+    fn binding<'b>(&'b self, name: &'b Name) -> Vec<&'b [u8]> {
+        let word: &[u8] = match self.asked {
+            ClientCertificates::None => b"none",
+            ClientCertificates::Optional(_) => b"optional",
+            ClientCertificates::Required(_) => b"required",
+        };
+        let authorities = self.authorities.iter().map(AsRef::as_ref);
+        [name.as_str().as_bytes(), word]
+            .into_iter()
+            .chain(authorities)
+            .collect()
     }
 }
 

@@ -32,10 +32,17 @@ pub(super) fn identity(cert: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Tls
     Ok(Arc::new(pair))
 }
 
+/// Who may sign the other side's certificate, as it is written.
+pub(super) fn authority_certificates(
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    certificates(path, CA_HELP)
+}
+
 /// Who may sign the other side's certificate.
 pub(super) fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path, CA_HELP)? {
+    for certificate in authority_certificates(path)? {
         roots
             .add(certificate)
             .map_err(|error| TlsError::of(path, error, CA_HELP))?;

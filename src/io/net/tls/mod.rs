@@ -1,8 +1,9 @@
 //! TLS over TCP, both ways: the only place that knows rustls. TLS 1.2 and 1.3 with aws-lc-rs.
 //!
 //! Files are opened when a configuration is put in force; a handshake reads none. The certificates that
-//! listeners show are read anew when their files change ([`Shown`]); the files of a source are looked at
-//! before each of its connections ([`Renewed`]).
+//! listeners show are read anew when their files change ([`Shown`]), so is what says which certificates
+//! of clients are good, and the keys of tickets ([`Acceptor`]); the files of a source are looked at before
+//! each of its connections ([`Renewed`]).
 
 mod acceptor;
 mod connector;
@@ -11,6 +12,7 @@ mod policy;
 mod renewed;
 mod shown;
 mod stamp;
+mod tickets;
 mod x509;
 
 #[cfg(test)]
@@ -35,6 +37,7 @@ pub use acceptor::Acceptor;
 pub use connector::Connector;
 pub use renewed::Renewed;
 pub use shown::Shown;
+pub use tickets::Secrets;
 
 /// What is spoken under TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::stamp::{Stamp, stamp};
+use super::stamp::{Stamp, stamps};
 use super::{Connector, Speaks};
 use crate::config::tls::UpstreamTls;
 
@@ -88,7 +88,6 @@ impl Renewed {
     fn stamps(&self) -> Vec<Option<Stamp>> {
         let identity = self.config.identity.iter();
         let pair = identity.flat_map(|identity| [&identity.cert, &identity.key]);
-        let paths = self.config.ca.iter().chain(pair);
-        paths.map(|path| stamp(path)).collect()
+        stamps(self.config.ca.iter().chain(pair))
     }
 }

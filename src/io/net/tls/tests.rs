@@ -90,7 +90,7 @@ async fn shake(
 /// With its certificates.
 pub(super) fn opened(config: &ListenerTls, speaks: Speaks) -> Result<Acceptor, TlsError> {
     let shown: Result<Vec<_>, _> = config.certificates.iter().map(Shown::open).collect();
-    Acceptor::open(config, shown?, speaks)
+    Acceptor::open(&"web".into(), config, shown?, speaks, &Secrets::made())
 }
 
 #[tokio::test]
