@@ -33,6 +33,8 @@ pub struct ProxyError {
     pub side: Side,
     /// Again?
     pub replay: Replay,
+    /// In which way exactly, in a word of the codec; empty where the kind says it all.
+    pub detail: &'static str,
 }
 
 impl ProxyError {
@@ -42,6 +44,7 @@ impl ProxyError {
             kind,
             side: Side::Upstream,
             replay,
+            detail: "",
         }
     }
 
@@ -51,6 +54,7 @@ impl ProxyError {
             kind,
             side: Side::Client,
             replay: Replay::Never,
+            detail: "",
         }
     }
 
@@ -60,6 +64,12 @@ impl ProxyError {
             kind,
             side: Side::Local,
             replay: Replay::Never,
+            detail: "",
         }
+    }
+
+    /// With the word of the codec.
+    pub fn because(self, detail: &'static str) -> ProxyError {
+        ProxyError { detail, ..self }
     }
 }

@@ -45,6 +45,8 @@ pub struct AccessRecord {
     pub attempts: u8,
     /// Why it ended, when it did not end well.
     pub reason: Option<FailureKind>,
+    /// `http`: in which way exactly; empty where the reason says it all.
+    pub detail: &'static str,
     /// Sessions: the role the endpoint had when it was picked.
     pub role: Option<Role>,
     /// Sessions: the epoch it had.
@@ -145,6 +147,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("total_seconds", "from beginning to end"),
     ("attempts", "endpoints tried"),
     ("reason", "why it ended, when it did not end well"),
+    (
+        "detail",
+        "`http`: in which way a request or an answer was bad",
+    ),
     ("request_id", "`http`: the id sent to the endpoint and back"),
     ("role", "sessions: the role of the endpoint"),
     ("epoch", "sessions: the epoch of the endpoint"),
@@ -187,6 +193,8 @@ impl AccessRecord {
         line.number("total_seconds", Some(Seconds(self.total)));
         line.number("attempts", Some(self.attempts));
         line.text("reason", self.reason.map(FailureKind::as_str));
+        let detail = Some(self.detail).filter(|word| !word.is_empty());
+        line.text("detail", detail);
         line.text("request_id", request_id);
         line.text("role", self.role);
         line.number("epoch", self.epoch);
@@ -302,6 +310,7 @@ pub(crate) mod tests {
             total: Duration::from_millis(2),
             attempts: 2,
             reason: Some(FailureKind::UpstreamReset),
+            detail: "",
             role: Some(Role::Primary),
             epoch: Some(Epoch(7)),
             subject: None,
@@ -319,6 +328,7 @@ pub(crate) mod tests {
         let mut full = record("/a");
         full.connect = Some(Duration::from_secs(1));
         full.subject = Some("CN=app".into());
+        full.detail = "bare_lf";
         let text = line(&full, LineFormat::Json);
         assert_eq!(text.matches("\":").count(), FIELDS.len());
         let mut from = 0;

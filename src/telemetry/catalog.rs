@@ -128,6 +128,8 @@ catalog! {
         "From the first byte of the request to the last byte of the answer.";
     HTTP_REQUESTS_IN_FLIGHT Gauge "fairlead_http_requests_in_flight" ["route"]
         "Exchanges that have begun and not ended.";
+    HTTP_REFUSED Counter "fairlead_http_refused_requests_total" ["listener", "reason"]
+        "Requests refused or cut for what the client sent or how slowly it moved, by the exact reason.";
     HTTP_LOCAL_RESPONSES Counter "fairlead_http_local_responses_total" ["route", "reason"]
         "Answers made here and not by an endpoint, by reason.";
 

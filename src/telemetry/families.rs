@@ -96,6 +96,13 @@ impl Families {
                 );
             }
         }
+        let mut refused: BTreeMap<&str, u64> = BTreeMap::new();
+        for (reason, count) in workers.iter().flat_map(|tallies| tallies.refused.iter()) {
+            *refused.entry(reason).or_default() += count;
+        }
+        for (reason, count) in refused {
+            self.number(&catalog::HTTP_REFUSED, &[name, reason], count);
+        }
         let rejected = sum_failures(workers.iter().map(|tallies| &tallies.rejected));
         // This one is always shown: its first rise is what alerts look for.
         self.number(

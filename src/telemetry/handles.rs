@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::model::failure::{ALL_FAILURES, FailureKind};
 use crate::model::name::Name;
-use crate::telemetry::local::{Durations, KeyedTallies, PerWorker, Tally, Waits};
+use crate::telemetry::local::{Durations, KeyedTallies, PerWorker, Tally, Waits, WordTallies};
 
 /// Counts by [`FailureKind`].
 #[derive(Debug)]
@@ -55,6 +55,7 @@ pub struct ListenerTallies {
     pub(crate) received: Tally,
     pub(crate) sent: Tally,
     pub(crate) cancels: CancelTallies,
+    pub(crate) refused: WordTallies,
 }
 
 /// What became of a Postgres `CancelRequest`.
@@ -153,6 +154,11 @@ impl ListenerTallies {
     /// A connection was closed without service.
     pub fn rejected(&self, reason: FailureKind) {
         self.rejected.add(reason);
+    }
+
+    /// A request was refused for what the client did: a word of the code.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.add(reason);
     }
 
     /// A Postgres `CancelRequest` came to this end.

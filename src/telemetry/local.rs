@@ -4,6 +4,7 @@
 //! instruction, no shared cache line), and nothing has to be flushed: readers see it at once.
 //! Two writers on one copy would lose counts, never more.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -215,6 +216,37 @@ impl KeyedTallies {
     }
 }
 
+/// Counts by a word of the code. There are only so many of those, so nothing from outside can make
+/// a series.
+#[derive(Debug, Default)]
+pub struct WordTallies(OnceLock<Box<[WordSlot]>>);
+
+type WordSlot = (OnceLock<&'static str>, Tally);
+
+/// More than the codecs have words for what they refuse.
+const WORDS_MAX: usize = 128;
+
+impl WordTallies {
+    /// Counts one; for its one writer. The first one allocates.
+    pub fn add(&self, word: &'static str) {
+        let slots = self
+            .0
+            .get_or_init(|| (0..WORDS_MAX).map(|_| Default::default()).collect());
+        let found = slots
+            .iter()
+            .find(|(slot, _)| *slot.get_or_init(|| word) == word);
+        if let Some((_, tally)) = found {
+            tally.add(1);
+        }
+    }
+
+    /// Every word seen with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let slots = self.0.get().into_iter().flatten();
+        slots.filter_map(|(slot, tally)| Some((*slot.get()?, tally.value())))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,5 +292,16 @@ mod tests {
         assert_eq!(tallies.iter().count(), KEYS_MAX + 1);
         assert_eq!(tallies.iter().map(|(_, count)| count).sum::<u64>(), 200);
         assert_eq!(tallies.iter().last(), Some((0, 72)));
+    }
+
+    #[test]
+    fn words_are_counted_each_for_itself() {
+        let tallies = WordTallies::default();
+        assert_eq!(tallies.iter().count(), 0);
+        for word in ["bare_lf", "te_and_cl", "bare_lf"] {
+            tallies.add(word);
+        }
+        let seen: Vec<_> = tallies.iter().collect();
+        assert_eq!(seen, [("bare_lf", 2), ("te_and_cl", 1)]);
     }
 }

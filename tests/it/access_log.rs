@@ -24,6 +24,7 @@ fn record(path: &[u8]) -> AccessRecord {
         total: Duration::from_micros(1500),
         attempts: 0,
         reason: Some(FailureKind::NoRoute),
+        detail: "",
         role: None,
         epoch: None,
         subject: None,

@@ -112,10 +112,8 @@ where
             Ok(Progress::Partial) => {}
             Err(error) => {
                 tracing::debug!(reason = error.as_str(), "refused response head");
-                return Err(ProxyError::upstream(
-                    FailureKind::UpstreamProtocol,
-                    Replay::Never,
-                ));
+                let kind = FailureKind::UpstreamProtocol;
+                return Err(ProxyError::upstream(kind, Replay::Never).because(error.as_str()));
             }
         }
         make_room(&mut received);

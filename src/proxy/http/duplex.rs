@@ -135,17 +135,24 @@ where
     D: Future<Output = Result<Answered, ProxyError>>,
 {
     let mut is_uploading = true;
+    let mut refused = None;
     std::future::poll_fn(|cx| {
         if is_uploading && let Poll::Ready(end) = upload.as_mut().poll(cx) {
             is_uploading = false;
             if let Err(end) = end
                 && let Some(error) = request_error(end)
-                && !has_answer.get()
             {
-                return Poll::Ready(Err(error));
+                if !has_answer.get() {
+                    return Poll::Ready(Err(error));
+                }
+                refused = Some(error).filter(|error| error.kind == FailureKind::BadRequest);
             }
         }
-        download.as_mut().poll(cx)
+        let polled = download.as_mut().poll(cx);
+        polled.map_ok(|answered| Answered {
+            refused,
+            ..answered
+        })
     })
     .await
 }
@@ -155,7 +162,7 @@ fn request_error(end: BodyEnd) -> Option<ProxyError> {
     match end {
         BodyEnd::Framing(error) => {
             tracing::debug!(reason = error.as_str(), "refused request body");
-            Some(ProxyError::client(FailureKind::BadRequest))
+            Some(ProxyError::client(FailureKind::BadRequest).because(error.as_str()))
         }
         BodyEnd::Slow => Some(ProxyError::client(FailureKind::SlowRequest)),
         BodyEnd::Read(Stop::Broken(_)) => Some(ProxyError::client(FailureKind::ClientGone)),

@@ -37,6 +37,8 @@ pub struct Exchange {
     pub is_keep_alive: bool,
     /// The client asks for another protocol.
     pub has_upgrade: bool,
+    /// It has a body that the endpoint may take for another request.
+    pub has_odd_body: bool,
     /// How slow the client may be.
     pub min_rate: Option<MinRate>,
     /// The client waits for `100 Continue` before it sends its body.
@@ -109,6 +111,7 @@ impl Exchange {
             client_minor: head.minor,
             is_keep_alive: head.is_keep_alive,
             has_upgrade: head.has_upgrade,
+            has_odd_body: head.method.has_odd_body() && head.framing.has_body(),
             min_rate: client.min_rate,
             has_expect_continue: head.has_expect_continue,
             has_continued: Cell::new(false),

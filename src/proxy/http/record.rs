@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::base::time::Time;
 use crate::model::failure::FailureKind;
+use crate::proxy::error::ProxyError;
 use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::h1::request::Method;
 use crate::proxy::listener::LocalListener;
@@ -32,7 +33,7 @@ pub struct Ending<'a> {
     /// Endpoints tried.
     pub attempts: u32,
     /// Why it did not end well.
-    pub reason: Option<FailureKind>,
+    pub error: Option<ProxyError>,
     /// The answer was ours.
     pub is_local: bool,
 }
@@ -47,8 +48,7 @@ pub fn record(
 ) {
     let tallies = exchange.route.counts.of(worker.index);
     count(tallies, exchange.method, exchange.started_at, &ending);
-    let moved = listener.cell.counts.of(worker.index);
-    moved.moved(ending.received, ending.sent);
+    count_moved(&ending, worker, listener);
     if let Some(text) = exchange.text.take() {
         let route = &exchange.route;
         let written = AccessRecord {
@@ -75,8 +75,7 @@ pub fn record_unrouted(
     tallies.begun();
     tallies.over();
     count(tallies, method, started_at, &ending);
-    let moved = listener.cell.counts.of(worker.index);
-    moved.moved(ending.received, ending.sent);
+    count_moved(&ending, worker, listener);
     if worker.access_log.is_enabled() {
         worker
             .access_log
@@ -87,8 +86,28 @@ pub fn record_unrouted(
 fn count(tallies: &RouteTallies, method: Method, started_at: Time, ending: &Ending<'_>) {
     let label = MethodLabel::of(method.as_str().as_bytes());
     tallies.ended(label, ending.status, ending.at.since(started_at));
-    if let (true, Some(reason)) = (ending.is_local, ending.reason) {
-        tallies.answered_locally(reason);
+    if let (true, Some(error)) = (ending.is_local, ending.error) {
+        tallies.answered_locally(error.kind);
+    }
+}
+
+fn count_moved(ending: &Ending<'_>, worker: &Rc<Worker>, listener: &LocalListener) {
+    let counts = listener.cell.counts.of(worker.index);
+    counts.moved(ending.received, ending.sent);
+    if let Some(refusal) = ending.error.and_then(refusal) {
+        counts.refused(refusal);
+    }
+}
+
+/// The word for what a client did that is not served: of the codec, else of the kind.
+fn refusal(error: ProxyError) -> Option<&'static str> {
+    match error.kind {
+        FailureKind::BadRequest if !error.detail.is_empty() => Some(error.detail),
+        FailureKind::BadRequest
+        | FailureKind::HeadTimeout
+        | FailureKind::SlowRequest
+        | FailureKind::SlowReader => Some(error.kind.as_str()),
+        _ => None,
     }
 }
 
@@ -114,7 +133,8 @@ fn access_record(
         first_byte: ending.first_byte,
         total: ending.at.since(at),
         attempts: u8::try_from(ending.attempts).unwrap_or(u8::MAX),
-        reason: ending.reason,
+        reason: ending.error.map(|error| error.kind),
+        detail: ending.error.map_or("", |error| error.detail),
         role: None,
         epoch: None,
         subject: None,

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::base::time::{self, Time};
 use crate::config::default;
 use crate::model::failure::FailureKind;
-use crate::proxy::error::Side;
+use crate::proxy::error::{ProxyError, Side};
 use crate::proxy::http::client::Client;
 use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::forward::{NotForwarded, keep_unread};
@@ -25,8 +25,7 @@ const RETRY_AFTER_SECONDS: u32 = 1;
 /// What a locally made answer is made of. Without a kind it is the answer to OPTIONS.
 struct LocalReply<'a> {
     status: u16,
-    kind: Option<FailureKind>,
-    refusal: Option<HeadError>,
+    error: Option<ProxyError>,
     request_id: &'a str,
     is_head: bool,
     is_close: bool,
@@ -56,11 +55,14 @@ pub async fn apologise(
         (kind, _) => kind.status(),
     };
     let is_gone = kind == FailureKind::ClientGone;
+    let error = ProxyError {
+        kind,
+        ..failed.error
+    };
     let id = exchange.id;
     let reply = LocalReply {
         status,
-        kind: Some(kind),
-        refusal: None,
+        error: Some(error),
         request_id: id.as_str(),
         is_head: exchange.method == Method::Head,
         is_close: !exchange.is_keep_alive || !exchange.is_whole() || client.alarm.is_draining(),
@@ -79,7 +81,7 @@ pub async fn apologise(
         first_byte: None,
         lease: failed.lease.as_ref(),
         attempts: failed.attempts,
-        reason: Some(kind),
+        error: Some(error),
         is_local: !is_gone,
     };
     record(&mut exchange, ending, client.address, worker, listener);
@@ -95,8 +97,8 @@ pub async fn no_route(
     worker: &Rc<Worker>,
     listener: &LocalListener,
 ) -> Next {
-    let kind = Some(FailureKind::NoRoute);
-    answer_head(client, head, received, started_at, worker, listener, kind).await
+    let error = Some(ProxyError::local(FailureKind::NoRoute));
+    answer_head(client, head, received, started_at, worker, listener, error).await
 }
 
 /// An OPTIONS request with `Max-Forwards: 0` asks us and nobody behind us.
@@ -119,7 +121,7 @@ async fn answer_head(
     started_at: Time,
     worker: &Rc<Worker>,
     listener: &LocalListener,
-    kind: Option<FailureKind>,
+    error: Option<ProxyError>,
 ) -> Next {
     let id = worker.request_id();
     let bytes = received.bytes();
@@ -127,11 +129,10 @@ async fn answer_head(
     let text = RequestText::new(method, host, head.path(bytes), id.as_str().as_bytes());
     received.advance(head.length);
     client.ahead = keep_unread(received);
-    let status = kind.map_or(200, FailureKind::status);
+    let status = error.map_or(200, |error| error.kind.status());
     let reply = LocalReply {
         status,
-        kind,
-        refusal: None,
+        error,
         request_id: id.as_str(),
         is_head: head.method == Method::Head,
         is_close: !head.is_keep_alive || head.framing.has_body() || client.alarm.is_draining(),
@@ -140,7 +141,7 @@ async fn answer_head(
     let (next, sent) = send(client, worker, &reply).await;
     let ending = Ending {
         received: head.length as u64,
-        ..local_ending(status, sent, kind)
+        ..local_ending(status, sent, error)
     };
     record_unrouted(
         head.method,
@@ -162,22 +163,21 @@ pub async fn refuse(
     worker: &Rc<Worker>,
     listener: &LocalListener,
 ) -> Next {
+    let error = ProxyError::client(kind).because(refusal.map_or("", HeadError::as_str));
     let reason = refusal.map_or(kind.as_str(), HeadError::as_str);
     tracing::debug!(listener = %listener.cell.name, client = %client.address, reason, "request refused");
     let started_at = time::now();
     let status = refusal.map_or(kind.status(), HeadError::status);
-    let kind = Some(kind);
     let reply = LocalReply {
         status,
-        kind,
-        refusal,
+        error: Some(error),
         request_id: "",
         is_head: false,
         is_close: true,
         client_minor: 1,
     };
     let (next, sent) = send(client, worker, &reply).await;
-    let ending = local_ending(status, sent, kind);
+    let ending = local_ending(status, sent, Some(error));
     let text = RequestText::default();
     record_unrouted(
         Method::Other,
@@ -191,7 +191,7 @@ pub async fn refuse(
     next
 }
 
-fn local_ending(status: u16, sent: u64, kind: Option<FailureKind>) -> Ending<'static> {
+fn local_ending(status: u16, sent: u64, error: Option<ProxyError>) -> Ending<'static> {
     Ending {
         status,
         received: 0,
@@ -200,7 +200,7 @@ fn local_ending(status: u16, sent: u64, kind: Option<FailureKind>) -> Ending<'st
         first_byte: None,
         lease: None,
         attempts: 0,
-        reason: kind,
+        error,
         is_local: true,
     }
 }
@@ -211,9 +211,9 @@ async fn send(client: &mut Client, worker: &Rc<Worker>, local: &LocalReply<'_>) 
     let date = worker.date();
     let reply = Reply {
         status,
-        reason: local.kind.map_or("", FailureKind::as_str),
-        detail: local.refusal.map_or("", HeadError::as_str),
-        proxy_error: local.kind.map_or("", FailureKind::proxy_status),
+        reason: local.error.map_or("", |error| error.kind.as_str()),
+        detail: local.error.map_or("", |error| error.detail),
+        proxy_error: local.error.map_or("", |error| error.kind.proxy_status()),
         request_id: local.request_id,
         date: date.as_str(),
         is_head: local.is_head,
@@ -222,7 +222,7 @@ async fn send(client: &mut Client, worker: &Rc<Worker>, local: &LocalReply<'_>) 
         retry_after: (status == 503).then_some(RETRY_AFTER_SECONDS),
     };
     let mut out = worker.buffers.lend_small();
-    if local.kind.is_some() {
+    if local.error.is_some() {
         write_reply(&mut out, &reply);
     } else {
         write_options(&mut out, &reply);

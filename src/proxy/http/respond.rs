@@ -45,6 +45,8 @@ pub struct Answered {
     pub upgraded: Option<Option<Received>>,
     /// Why it is not complete.
     pub failure: Option<ProxyError>,
+    /// Why the rest of the request was refused while the answer went on.
+    pub refused: Option<ProxyError>,
 }
 
 /// The two directions of an answer, and what both share.
@@ -82,10 +84,7 @@ where
                 read_head(&mut self.from, head, method, ahead, self.alarm, self.worker).await?;
             if head.status == 101 && !(exchange.has_upgrade && head.has_upgrade) {
                 // Nobody asked to switch: what follows cannot be told apart from an answer.
-                return Err(ProxyError::upstream(
-                    FailureKind::UpstreamProtocol,
-                    Replay::Never,
-                ));
+                return Err(broken_answer("unasked_upgrade"));
             }
             if !head.is_interim() {
                 return Ok(answer);
@@ -141,6 +140,7 @@ where
             is_client_kept: !is_close && framing != ResponseFraming::UntilClose,
             upgraded: None,
             failure: None,
+            refused: None,
         };
         if head.status == 101 {
             let sent = wire::send(&mut self.to, self.alarm, [&out, &[], &[]]).await;
@@ -188,7 +188,9 @@ where
             let sent = body.send(&mut self.to, parts, self.alarm, self.worker, self.pace);
             sent.await.map_err(body_error)?;
         } else {
-            let piece = body.advance(&mut received).map_err(|_| broken_answer())?;
+            let piece = body
+                .advance(&mut received)
+                .map_err(|error| broken_answer(error.as_str()))?;
             let [bytes, trailer] = piece.parts(&received);
             let parts: [&[u8]; 3] = if bytes.len() + trailer.len() <= COPIED_BYTES_MAX {
                 out.extend_from_slice(bytes);
@@ -218,8 +220,8 @@ where
     }
 }
 
-fn broken_answer() -> ProxyError {
-    ProxyError::upstream(FailureKind::UpstreamProtocol, Replay::Never)
+fn broken_answer(detail: &'static str) -> ProxyError {
+    ProxyError::upstream(FailureKind::UpstreamProtocol, Replay::Never).because(detail)
 }
 
 /// What the end of a response body means.
@@ -227,7 +229,7 @@ fn body_error(end: BodyEnd) -> ProxyError {
     match end {
         BodyEnd::Framing(error) => {
             tracing::debug!(reason = error.as_str(), "refused response body");
-            broken_answer()
+            broken_answer(error.as_str())
         }
         BodyEnd::Slow => ProxyError::client(FailureKind::SlowReader),
         BodyEnd::Read(Stop::Broken(_)) => {

@@ -140,7 +140,7 @@ fn finish(
         first_byte: Some(answered.first_byte_at.since(exchange.started_at)),
         lease: Some(&lease),
         attempts,
-        reason: answered.failure.map(|error| error.kind),
+        error: answered.failure.or(answered.refused),
         is_local: false,
     };
     if let (Some(ahead), None) = (answered.upgraded.take(), answered.failure) {
@@ -174,7 +174,7 @@ fn finish(
         }
         return Next::Abort;
     }
-    if answered.is_upstream_reusable {
+    if answered.is_upstream_reusable && !exchange.has_odd_body {
         worker
             .pool
             .checkin(&lease, upstream.stream, worker.recently());

@@ -11,6 +11,7 @@ use crate::io::net::relay::{Reason, Relay, RelayEnd, Side};
 use crate::io::net::stream::Stream;
 use crate::model::failure::FailureKind;
 use crate::proxy::alarm::Alarm;
+use crate::proxy::error::ProxyError;
 use crate::proxy::http::client::{Client, client_failure};
 use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::record::{Ending, record};
@@ -71,7 +72,7 @@ pub async fn tunnel(
         first_byte: None,
         lease: Some(&opened.lease),
         attempts: opened.attempts,
-        reason,
+        error: reason.map(ProxyError::local),
         is_local: false,
     };
     record(&mut opened.exchange, ending, address, worker, listener);

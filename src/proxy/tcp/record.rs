@@ -46,6 +46,7 @@ pub fn record(
             first_byte: None,
             total: time::now().since(info.accepted_at),
             attempts: end.attempts,
+            detail: "",
             reason: end.reason,
             role: end.role,
             epoch: end.epoch,

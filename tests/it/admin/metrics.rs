@@ -28,6 +28,7 @@ fn full_page() -> String {
     web.of(0).accepted();
     web.of(0).moved(10, 20);
     web.of(0).rejected(FailureKind::MaxConnections);
+    web.of(0).refused("bare_lf");
     web.of(0).cancelled(Cancelled::Delivered);
     let api = metrics.route(&Name::from("web"), &Name::from("api"));
     api.of(0).begun();

@@ -1,8 +1,12 @@
-//! Requests that are none: refused with their status, closed, counted, and nothing of them reaches
-//! an endpoint.
+//! Requests that are none: refused with their status, closed, counted and written down with their
+//! reason, and nothing of them reaches an endpoint.
+
+use std::collections::BTreeMap;
 
 use super::{GET, OK, local, scene};
-use crate::support::proxy::Proxy;
+use crate::support::origin::Stage;
+use crate::support::proxy::{Proxy, over};
+use crate::support::{LONG, eventually};
 
 /// A request line and host, then these fields.
 fn with(fields: &str) -> String {
@@ -107,6 +111,22 @@ const FIELDS: &[(&str, u16, &str)] = &[
     ("Transfer-Encoding:\r\n", 400, "bad_transfer_encoding"),
     ("Transfer-Encoding : chunked\r\n", 400, "space_before_colon"),
     // Fields.
+    (
+        "Content-Length: 9223372036854775808\r\n",
+        400,
+        "bad_content_length",
+    ),
+    (
+        "Transfer-Encoding: chunked\r\ntransfer-encoding: identity\r\n",
+        400,
+        "duplicate_transfer_encoding",
+    ),
+    (
+        "Transfer-Encoding: chunked, identity\r\n",
+        400,
+        "bad_transfer_encoding",
+    ),
+    ("Transfer-Encoding:\r\n chunked\r\n", 400, "obs_fold"),
     ("A: b\r\n c\r\n", 400, "obs_fold"),
     ("A: b\r\n\tc\r\n", 400, "obs_fold"),
     ("A: b\n", 400, "bare_lf"),
@@ -129,6 +149,11 @@ const FIELDS: &[(&str, u16, &str)] = &[
     ("Connection: Host\r\n", 400, "forbidden_connection_option"),
     (
         "Connection: X-Forwarded-For\r\n",
+        400,
+        "forbidden_connection_option",
+    ),
+    (
+        "Connection: close, Transfer-Encoding\r\n",
         400,
         "forbidden_connection_option",
     ),
@@ -159,6 +184,12 @@ const WHOLE: &[(&str, u16, &str)] = &[
     ),
     ("GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_target"),
     ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_target"),
+    ("GET @b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_target"),
+    (
+        "GET http://a@b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        400,
+        "host_mismatch",
+    ),
     ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_target"),
     (
         "GET /\u{1} HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -183,6 +214,11 @@ const WHOLE: &[(&str, u16, &str)] = &[
     ),
     (
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        505,
+        "unsupported_version",
+    ),
+    (
+        "GET / HTTP/0.9\r\nHost: a\r\n\r\n",
         505,
         "unsupported_version",
     ),
@@ -217,7 +253,11 @@ const WHOLE: &[(&str, u16, &str)] = &[
 
 #[tokio::test]
 async fn what_is_no_request_is_refused_closed_and_counted() {
-    let (origin, proxy, _) = scene().await;
+    let origin = Stage::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    let access = format!("[log.access]\nenabled = true\nformat = \"json\"\noutput = {log:?}\n");
+    let proxy = Proxy::start(&(over(&[origin.address()], "", "") + &access)).await;
     let table = table();
     assert!(table.len() >= 40);
     let mut wrong = Vec::new();
@@ -248,11 +288,33 @@ async fn what_is_no_request_is_refused_closed_and_counted() {
     proxy
         .counts(&local("-", "bad_request"), table.len() as f64)
         .await;
+    let mut reasons: BTreeMap<&str, u32> = BTreeMap::new();
+    for (_, _, reason) in &table {
+        *reasons.entry(reason).or_default() += 1;
+    }
+    for (reason, count) in &reasons {
+        proxy.counts(&refused(reason), f64::from(*count)).await;
+    }
+    let lines = eventually("every refusal to be written down", LONG, async || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        (text.lines().count() == table.len()).then_some(text)
+    });
+    for (line, (bytes, status, reason)) in lines.await.lines().zip(&table) {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let said = (&line["status"], &line["reason"], &line["detail"]);
+        let expected = (&(*status).into(), &"bad_request".into(), &(*reason).into());
+        assert_eq!(said, expected, "{bytes:.80}");
+    }
     // And who asks properly is served.
     serves(&proxy, &origin).await;
 }
 
-async fn serves(proxy: &Proxy, origin: &crate::support::origin::Stage) {
+/// The requests that were refused for this reason.
+pub(super) fn refused(reason: &str) -> String {
+    format!("fairlead_http_refused_requests_total{{listener=\"web\",reason=\"{reason}\"}}")
+}
+
+async fn serves(proxy: &Proxy, origin: &Stage) {
     let mut client = proxy.client().await;
     client.send(GET).await;
     let mut upstream = origin.accept().await;

@@ -1,5 +1,6 @@
 //! Bodies in every framing, both ways, and what happens when an answer comes early or breaks off.
 
+use super::abuse::refused;
 use super::{GET, OK, local, scene, scene_with};
 use crate::support::proxy::Proxy;
 use crate::support::raw::End;
@@ -258,8 +259,7 @@ async fn trailers_are_for_clients_that_asked_and_only_known_ones() {
 
 #[tokio::test]
 async fn a_wrongly_framed_request_body_is_refused() {
-    let (_, proxy, _) = scene().await;
-    for (index, body) in BAD_BODIES.iter().enumerate() {
+    for (body, reason) in BAD_BODIES {
         let (origin, one, mut client) = scene().await;
         client
             .send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -268,41 +268,42 @@ async fn a_wrongly_framed_request_body_is_refused() {
         upstream.head().await;
         client.send(body).await;
         let answer = client.response().await;
-        assert_eq!(answer.status(), 400, "{index}: {body:?}");
+        assert_eq!(answer.status(), 400, "{body:?}");
+        assert_eq!(answer.text().lines().nth(1), Some(*reason), "{body:?}");
         assert_eq!(answer.field("Connection"), Some("close"));
         client.closed().await;
         upstream.rest().await;
+        one.counts(&refused(reason), 1.0).await;
         let mut next = one.client().await;
         next.send(GET).await;
         origin.accept().await.request().await;
     }
-    drop(proxy);
 }
 
 /// Chunked bodies nobody should send.
-const BAD_BODIES: &[&str] = &[
-    "x\r\n",
-    "5 \r\nhello\r\n0\r\n\r\n",
-    " 5\r\nhello\r\n0\r\n\r\n",
-    "0x5\r\nhello\r\n0\r\n\r\n",
-    "+5\r\nhello\r\n0\r\n\r\n",
-    "-1\r\n",
-    "\r\n",
-    ";ext\r\n",
-    "5\nhello\r\n0\r\n\r\n",
-    "5\r\rhello",
-    "5\r\nhello0\r\n\r\n",
-    "5\r\nhelloxx0\r\n\r\n",
-    "5\r\nhello\n0\r\n\r\n",
-    "ffffffffffffffffff\r\n",
-    "10000000000000000\r\n",
-    "8000000000000000\r\n",
-    "5;a\nb\r\nhello\r\n0\r\n\r\n",
-    "5;a\u{1}b\r\nhello\r\n0\r\n\r\n",
-    "0\r\nBad Trailer: x\r\n\r\n",
-    "0\r\n folded: x\r\n\r\n",
-    "0\r\nno colon\r\n\r\n",
-    "0\r\nX: a\nb\r\n\r\n",
+const BAD_BODIES: &[(&str, &str)] = &[
+    ("x\r\n", "bad_chunk_size"),
+    ("5 \r\nhello\r\n0\r\n\r\n", "bad_chunk_size"),
+    (" 5\r\nhello\r\n0\r\n\r\n", "bad_chunk_size"),
+    ("0x5\r\nhello\r\n0\r\n\r\n", "bad_chunk_size"),
+    ("+5\r\nhello\r\n0\r\n\r\n", "bad_chunk_size"),
+    ("-1\r\n", "bad_chunk_size"),
+    ("\r\n", "bad_chunk_size"),
+    (";ext\r\n", "bad_chunk_size"),
+    ("5\nhello\r\n0\r\n\r\n", "chunk_bare_lf"),
+    ("5\r\rhello", "chunk_bare_cr"),
+    ("5\r\nhello0\r\n\r\n", "bad_chunk_end"),
+    ("5\r\nhelloxx0\r\n\r\n", "bad_chunk_end"),
+    ("5\r\nhello\n0\r\n\r\n", "bad_chunk_end"),
+    ("ffffffffffffffffff\r\n", "chunk_size_overflow"),
+    ("10000000000000000\r\n", "chunk_size_overflow"),
+    ("8000000000000000\r\n", "chunk_size_overflow"),
+    ("5;a\nb\r\nhello\r\n0\r\n\r\n", "chunk_bare_lf"),
+    ("5;a\u{1}b\r\nhello\r\n0\r\n\r\n", "bad_chunk_extension"),
+    ("0\r\nBad Trailer: x\r\n\r\n", "bad_trailer"),
+    ("0\r\n folded: x\r\n\r\n", "bad_trailer"),
+    ("0\r\nno colon\r\n\r\n", "bad_trailer"),
+    ("0\r\nX: a\nb\r\n\r\n", "chunk_bare_lf"),
 ];
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod change;
 mod forwarding;
 mod retry;
 mod slow;
+mod smuggling;
 mod timeouts;
 mod upgrade;
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::abuse::refused;
 use super::{GET, OK, local, scene_with};
 use crate::support::raw::{End, Wire};
 use crate::support::{LONG, eventually};
@@ -40,6 +41,7 @@ async fn a_body_in_drips_is_cut_although_it_moves() {
     client.closed().await;
     upstream.rest().await;
     proxy.counts(&local("web", "slow_request"), 1.0).await;
+    proxy.counts(&refused("slow_request"), 1.0).await;
 }
 
 #[tokio::test]
@@ -90,6 +92,7 @@ async fn a_reader_that_stops_reading_is_reset_and_the_endpoint_is_free() {
         (open == 0.0).then_some(())
     })
     .await;
+    proxy.counts(&refused("slow_reader"), 1.0).await;
     // What the kernel held is gone: the client does not take a part for the whole.
     let (got, end) = client.rest().await;
     assert!(end == End::Reset && got.len() < length, "{end:?}");

@@ -36,15 +36,6 @@ pub enum BodyError {
 }
 
 impl BodyError {
-    /// The HTTP status with which a request is refused, if no answer has begun. For a response
-    /// it is 502.
-    pub fn status(self) -> u16 {
-        match self {
-            BodyError::TrailersTooLarge => 431,
-            _ => 400,
-        }
-    }
-
     /// The reason word.
     pub fn as_str(self) -> &'static str {
         match self {

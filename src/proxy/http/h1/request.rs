@@ -67,6 +67,12 @@ impl Method {
         )
     }
 
+    /// A body has no meaning with it (RFC 9110 §9.3.1, §9.3.2, §9.3.7): some endpoints do not read it
+    /// away and take it for the next request.
+    pub fn has_odd_body(self) -> bool {
+        matches!(self, Method::Get | Method::Head | Method::Options)
+    }
+
     /// Doing it twice is as doing it once (RFC 9110 §9.2.2).
     pub fn is_idempotent(self) -> bool {
         self.is_safe() || matches!(self, Method::Put | Method::Delete)
