@@ -12,6 +12,7 @@
 
 pub use crate::config::fuzz::config_file;
 pub use crate::control::fence_file::fuzz as fence_file;
+pub use crate::io::net::proxy_protocol::fuzz::proxy_protocol;
 pub use crate::io::source::patroni::fuzz::patroni;
 pub use crate::io::source::redis_cluster::fuzz::redis_shards;
 pub use crate::io::source::sentinel::fuzz::sentinel;
@@ -42,6 +43,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("patroni", patroni),
     ("postgres_follow", postgres_follow),
     ("postgres_startup", postgres_startup),
+    ("proxy_protocol", proxy_protocol),
     ("redis_shards", redis_shards),
     ("redis_follow", redis_follow),
     ("request_head", request_head),

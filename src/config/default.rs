@@ -63,6 +63,13 @@ pub const HEAD_LINE_BYTES_MAX: usize = 16 * 1024;
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// And at most this much.
 pub const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// From accepting a connection to the end of its PROXY protocol header (the sender has it at hand).
+pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A PROXY protocol header of version 2 behind its first 16 bytes: addresses and vectors. The
+/// specification's senders stay below 536; cloud load balancers add a few identifiers.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;
+/// Networks in one list.
+pub const NETWORKS_MAX: usize = 1_024;
 /// A whole message head (ALB, Envoy).
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Fields in a message head (Envoy, HAProxy).

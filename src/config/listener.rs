@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::tls::ListenerTls;
 use crate::model::name::Name;
+use crate::model::network::Network;
 use crate::model::role::WantedRole;
 
 /// One listener.
@@ -20,6 +21,9 @@ pub struct Listener {
     pub accept: Accept,
     /// Client connections of this listener.
     pub connections_max: usize,
+    /// Every connection begins with a PROXY protocol header, and comes from one of these networks;
+    /// none = no connection does.
+    pub proxy_protocol: Option<Vec<Network>>,
 }
 
 /// What a listener speaks, with the settings only that protocol has.

@@ -49,10 +49,14 @@ pub enum FailureKind {
     Draining,
     /// A connection limit is reached.
     MaxConnections,
+    /// The other end may not use the listener: it is in none of its networks.
+    Denied,
+    /// The connection does not begin with the PROXY protocol header that the listener wants.
+    ProxyProtocol,
 }
 
 /// Every kind, for metrics and tests.
-pub const ALL_FAILURES: [FailureKind; 23] = [
+pub const ALL_FAILURES: [FailureKind; 25] = [
     FailureKind::NoRoute,
     FailureKind::NoEligibleEndpoint,
     FailureKind::HoldTimeout,
@@ -76,6 +80,8 @@ pub const ALL_FAILURES: [FailureKind; 23] = [
     FailureKind::UpstreamRemoved,
     FailureKind::Draining,
     FailureKind::MaxConnections,
+    FailureKind::Denied,
+    FailureKind::ProxyProtocol,
 ];
 
 impl FailureKind {
@@ -105,6 +111,8 @@ impl FailureKind {
             FailureKind::UpstreamRemoved => "upstream_removed",
             FailureKind::Draining => "draining",
             FailureKind::MaxConnections => "max_connections",
+            FailureKind::Denied => "denied",
+            FailureKind::ProxyProtocol => "proxy_protocol_error",
         }
     }
 
@@ -112,7 +120,8 @@ impl FailureKind {
     pub fn status(self) -> u16 {
         match self {
             FailureKind::NoRoute => 404,
-            FailureKind::BadRequest => 400,
+            FailureKind::BadRequest | FailureKind::ProxyProtocol => 400,
+            FailureKind::Denied => 403,
             FailureKind::HeadTimeout | FailureKind::SlowRequest => 408,
             FailureKind::ClientGone | FailureKind::SlowReader => 499,
             FailureKind::ConnectFailed
@@ -145,7 +154,9 @@ impl FailureKind {
             FailureKind::UpstreamProtocol => "http_protocol_error",
             FailureKind::FirstByteTimeout | FailureKind::TotalTimeout => "http_response_timeout",
             FailureKind::IdleTimeout => "connection_read_timeout",
+            FailureKind::Denied => "http_request_denied",
             FailureKind::BadRequest
+            | FailureKind::ProxyProtocol
             | FailureKind::HeadTimeout
             | FailureKind::SlowRequest
             | FailureKind::SlowReader

@@ -6,6 +6,7 @@ pub mod failure;
 pub mod fence;
 pub mod flags;
 pub mod name;
+pub mod network;
 pub mod order;
 pub mod role;
 pub mod source;

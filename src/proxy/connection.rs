@@ -1,7 +1,6 @@
 //! A client connection, from the moment it was accepted: which protocol serves it.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -15,17 +14,18 @@ use crate::io::net::dial;
 use crate::io::net::tls::Acceptor;
 use crate::proxy::http::client::{Client, Times};
 use crate::proxy::listener::{LocalListener, LocalTable};
+use crate::proxy::origin::Origin;
 use crate::proxy::tcp::secure::SessionTls;
 use crate::proxy::tcp::session::{Asked, Beginning, Session};
 use crate::proxy::tcp::trial::{Manner, OPAQUE};
 use crate::proxy::worker::{LocalUpstream, Worker};
-use crate::proxy::{http, postgres, redis, tcp};
+use crate::proxy::{behind, http, postgres, redis, tcp};
 
 /// What is known of a connection before its first byte.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnInfo {
-    /// The other end.
-    pub client: SocketAddr,
+    /// Who it comes from.
+    pub origin: Origin,
     /// When it was accepted.
     pub accepted_at: Time,
     /// Within the limits; otherwise it is told so and closed.
@@ -43,19 +43,51 @@ pub fn serve(
     listener: Rc<LocalListener>,
 ) -> Pin<Box<dyn Future<Output = ()>>> {
     let table = listener.table(&worker);
+    if table.picture.config.proxy_protocol.is_some() {
+        return Box::pin(serve_behind(stream, info, table, worker, listener));
+    }
+    serve_client(stream, info, table, worker, listener)
+}
+
+/// Serves a connection that begins with a PROXY protocol header. Reading that is boxed by itself: it
+/// is soon over.
+async fn serve_behind(
+    mut stream: TcpStream,
+    mut info: ConnInfo,
+    table: Rc<LocalTable>,
+    worker: Rc<Worker>,
+    listener: Rc<LocalListener>,
+) {
+    let from = table.picture.config.proxy_protocol.as_deref();
+    let from = from.unwrap_or_default();
+    match Box::pin(behind::origin(&mut stream, &info, from, &worker)).await {
+        Ok(origin) => info.origin = origin,
+        Err(why) => return behind::record(why, &info, &worker, &listener),
+    }
+    serve_client(stream, info, table, worker, listener).await;
+}
+
+/// Serves a client to its end: the protocol begins here.
+fn serve_client(
+    stream: TcpStream,
+    info: ConnInfo,
+    table: Rc<LocalTable>,
+    worker: Rc<Worker>,
+    listener: Rc<LocalListener>,
+) -> Pin<Box<dyn Future<Output = ()>>> {
     match &table.picture.config.protocol {
         // A handshake is work that nobody beyond a limit gets.
         Protocol::Http(_) if !info.is_admitted && table.picture.acceptor.is_some() => {
             Box::pin(async {})
         }
         Protocol::Http(_) if !info.is_admitted => Box::pin(async move {
-            http::serve::turn_away(stream, info.client, &worker, &listener).await;
+            http::serve::turn_away(stream, info.origin, &worker, &listener).await;
         }),
         // Heads and handshakes are small writes that somebody waits for; without it nobody is there.
         Protocol::Http(_) if stream.set_nodelay(true).is_err() => Box::pin(async {}),
         Protocol::Http(settings) => {
             let times = Times::of(settings);
-            let client = Client::new(stream, info.client, &worker);
+            let client = Client::new(stream, info.origin, &worker);
             let client = client.with_min_rate(settings.min_rate);
             match table.picture.acceptor.clone() {
                 None => Box::pin(http::serve::serve(client, times, worker, listener)),

@@ -5,6 +5,7 @@
 //! (an L4 session).
 
 pub mod alarm;
+pub mod behind;
 pub mod buffers;
 pub mod connection;
 pub mod error;
@@ -14,6 +15,7 @@ pub mod hold;
 mod hold_tests;
 pub mod http;
 pub mod listener;
+pub mod origin;
 pub mod postgres;
 pub mod redis;
 pub mod secure;

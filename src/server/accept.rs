@@ -15,6 +15,7 @@ use crate::config::default;
 use crate::model::failure::FailureKind;
 use crate::proxy::connection::{ConnInfo, serve};
 use crate::proxy::listener::{Admitted, ListenerCell, LocalListener};
+use crate::proxy::origin::Origin;
 use crate::proxy::worker::Worker;
 use crate::server::threads::{Command, OfWorker, Workers};
 use crate::telemetry::handles::ListenerCounts;
@@ -121,7 +122,7 @@ impl Gate {
             _of_worker: of_worker,
         };
         let info = ConnInfo {
-            client,
+            origin: Origin::direct(client),
             accepted_at: time::now(),
             is_admitted,
         };

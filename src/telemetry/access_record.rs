@@ -27,6 +27,8 @@ pub struct AccessRecord {
     pub endpoint: Option<Name>,
     /// The client's address.
     pub client: SocketAddr,
+    /// The other end of the connection, where that is another proxy.
+    pub peer: Option<SocketAddr>,
     /// `http`: the request. Sessions have [`RequestText::default`].
     pub request: RequestText,
     /// `http`: the status the client saw.
@@ -127,6 +129,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("upstream", "where it was sent"),
     ("endpoint", "the last endpoint tried"),
     ("client", "address and port of the client"),
+    (
+        "peer",
+        "who spoke for the client: the proxy at the other end of the connection",
+    ),
     ("method", "`http`: the method"),
     ("host", "`http`: the host asked for"),
     ("path", "`http`: the path, without its query"),
@@ -168,6 +174,32 @@ struct Line<'a> {
 }
 
 impl AccessRecord {
+    /// What began, before anything else is known of it.
+    pub fn begun(at: Time, listener: Name, client: SocketAddr) -> AccessRecord {
+        AccessRecord {
+            at,
+            listener,
+            route: None,
+            upstream: None,
+            endpoint: None,
+            client,
+            peer: None,
+            request: RequestText::default(),
+            status: None,
+            received: 0,
+            sent: 0,
+            connect: None,
+            first_byte: None,
+            total: Duration::ZERO,
+            attempts: 0,
+            reason: None,
+            detail: "",
+            role: None,
+            epoch: None,
+            subject: None,
+        }
+    }
+
     /// Appends its line, with the line end. Fields without a value are left out.
     pub fn write_line(&self, format: LineFormat, text: &mut String) {
         let mut line = Line::begin(format, text);
@@ -178,6 +210,7 @@ impl AccessRecord {
         line.text("upstream", name(&self.upstream));
         line.text("endpoint", name(&self.endpoint));
         line.text("client", Some(self.client));
+        line.text("peer", self.peer);
         let [method, host, path, request_id] = self
             .request
             .parts()
@@ -301,6 +334,7 @@ pub(crate) mod tests {
             upstream: Some(Name::from("l01")),
             endpoint: Some(Name::from("10.0.0.1:8001")),
             client: "192.0.2.7:40000".parse().unwrap(),
+            peer: None,
             request: RequestText::new(b"GET", b"example.com", path.as_bytes(), b"id-1"),
             status: Some(502),
             received: 100,
@@ -327,6 +361,7 @@ pub(crate) mod tests {
     fn json_lines_have_the_documented_fields_in_their_order() {
         let mut full = record("/a");
         full.connect = Some(Duration::from_secs(1));
+        full.peer = Some("[2001:db8::1]:443".parse().unwrap());
         full.subject = Some("CN=app".into());
         full.detail = "bare_lf";
         let text = line(&full, LineFormat::Json);

@@ -8,26 +8,13 @@ use fairlead::model::name::Name;
 use fairlead::telemetry::access_record::{AccessRecord, FIELDS, LineFormat, RequestText};
 
 fn record(path: &[u8]) -> AccessRecord {
+    let client = "[2001:db8::7]:40000".parse().unwrap();
     AccessRecord {
-        at: time::now(),
-        listener: Name::from("web"),
-        route: None,
-        upstream: None,
-        endpoint: None,
-        client: "[2001:db8::7]:40000".parse().unwrap(),
         request: RequestText::new(b"GET", b"example.com", path, b"id"),
         status: Some(404),
-        received: 0,
-        sent: 0,
-        connect: None,
-        first_byte: None,
         total: Duration::from_micros(1500),
-        attempts: 0,
         reason: Some(FailureKind::NoRoute),
-        detail: "",
-        role: None,
-        epoch: None,
-        subject: None,
+        ..AccessRecord::begun(time::now(), Name::from("web"), client)
     }
 }
 

@@ -24,6 +24,7 @@ mod postgres_follow;
 mod probes;
 mod process;
 mod promotions;
+mod proxy_protocol;
 mod redis;
 mod redis_cluster;
 mod redis_sessions;

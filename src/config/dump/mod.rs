@@ -192,6 +192,12 @@ pub(super) fn listener(listener: &Listener) -> Section {
     };
     section.text("accept", accept);
     section.put("max_connections", listener.connections_max);
+    if let Some(networks) = &listener.proxy_protocol {
+        section.put(
+            "proxy_protocol.from",
+            list(networks.iter().map(ToString::to_string)),
+        );
+    }
     section
 }
 

@@ -4,7 +4,11 @@ use crate::config::default::NAMES_COMPARED_MAX;
 
 /// Keys of other products and what they are called here. Taken only where the table knows the
 /// second word.
-const KEYS: [(&str, &str); 116] = [
+const KEYS: [(&str, &str); 120] = [
+    ("accept-proxy", "proxy_protocol"),
+    ("accept_proxy", "proxy_protocol"),
+    ("proxyProtocol", "proxy_protocol"),
+    ("proxy-protocol", "proxy_protocol"),
     ("pool", "upstream"),
     ("pools", "upstreams"),
     ("backend", "upstream"),

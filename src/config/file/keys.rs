@@ -36,6 +36,10 @@ pub fn keys() -> Vec<(&'static str, &'static [&'static str])> {
             "listeners.NAME.tls.ticket_keys",
             keys_of::<tls::TicketKeysTable>(),
         ),
+        (
+            "listeners.NAME.proxy_protocol",
+            keys_of::<table::ProxyProtocolTable>(),
+        ),
         ("routes.NAME", keys_of::<table::RouteTable>()),
         ("routes.NAME.retry", keys_of::<table::RetryTable>()),
         ("upstreams.NAME", keys_of::<table::UpstreamTable>()),

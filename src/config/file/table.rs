@@ -74,6 +74,7 @@ pub struct ListenerTable {
     pub max_held: Field<Count>,
     pub accept: Field<AcceptWord>,
     pub max_connections: Field<Count>,
+    pub proxy_protocol: Field<ProxyProtocolTable>,
     pub max_connections_per_user: Field<Count>,
     pub max_connections_per_database: Field<Count>,
     pub tls: Field<ListenerTlsTable>,
@@ -83,6 +84,16 @@ pub struct ListenerTable {
     pub keepalive_timeout: Field<Period>,
     pub min_rate: Field<Speed>,
     pub min_rate_grace: Field<Period>,
+}
+
+/// `proxy_protocol = { … }`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as { from = [\"10.0.0.0/8\"] }"
+)]
+pub struct ProxyProtocolTable {
+    pub from: Field<Vec<Spanned<String>>>,
 }
 
 /// `[routes.x]`

@@ -1,5 +1,6 @@
 //! Warnings: settings that load but probably do not do what their author meant.
 
+mod network;
 mod roles;
 
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ use crate::config::upstream::Upstream;
 use crate::config::{Config, default, resolve};
 
 /// Every warning's code, with what it means.
-pub const LINTS: [(&str, &str); 24] = [
+pub const LINTS: [(&str, &str); 25] = [
     ("admin-on-network", "the API can be read from the network"),
     (
         "all-weights-zero",
@@ -85,6 +86,10 @@ pub const LINTS: [(&str, &str); 24] = [
     (
         "tls-not-verified",
         "the other side's certificate is not checked",
+    ),
+    (
+        "trusts-everyone",
+        "any client can say that it is another one",
     ),
     (
         "unreachable-upstream",
@@ -222,6 +227,7 @@ fn lint_listener(
             )
             .help("raise max_connections in [process], or lower this one");
     }
+    network::lint_listener(table, findings);
     let (Protocol::Tcp(session) | Protocol::Postgres(session) | Protocol::Redis(session)) =
         &listener.protocol
     else {

@@ -8,7 +8,7 @@ use super::session::session;
 use super::value::{
     Owner, count_usize, listen_address, note_unknown_name, period, refuse, require,
 };
-use super::{Around, tls};
+use super::{Around, network, tls};
 use crate::config::default;
 use crate::config::file::amount::Speed;
 use crate::config::file::table::{AcceptWord, Kind, ListenerTable, UpstreamTable};
@@ -59,6 +59,7 @@ pub(super) fn listener(
         protocol: protocol?,
         accept,
         connections_max,
+        proxy_protocol: network::proxy_protocol(named, findings),
     })
 }
 

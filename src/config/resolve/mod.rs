@@ -4,6 +4,7 @@
 
 mod health;
 mod listener;
+mod network;
 mod process;
 mod route;
 mod secret;

@@ -4,6 +4,18 @@ use super::{assert_table, check_problems, checked, mistakes_roles};
 
 /// Codes in the order of their places, and the text.
 const MISTAKES: &[(&[&str], &str)] = &[
+    // networks
+    (&["missing-key"], "@web\n¡proxy_protocol = {}\n@app\n"),
+    (&["empty"], "@web\nproxy_protocol = { from = ¡[] }\n@app\n"),
+    (
+        &["bad-network", "bad-network", "bad-network"],
+        "@web\nproxy_protocol = { from = [¡\"lan\", ¡\"10.0.0.1/8\", \"::1\", ¡\"::/129\"] }\n@app\n",
+    ),
+    (
+        &["unknown-key"],
+        "@web\nproxy_protocol = { ¡form = [\"::1\"] }\n@app\n",
+    ),
+    (&["wrong-value"], "@web\nproxy_protocol = ¡true\n@app\n"),
     // the text itself
     (&["syntax"], "[process]\nworker_threads = ¡\n"),
     (&["syntax"], "[process¡\n"),

@@ -10,7 +10,7 @@ use crate::config::secret::SecretReader;
 const ROLES: &str = "[process]\nstate_dir = \"/s\"\n\
     [listeners.pg]\nbind = [\"0.0.0.0:1\"]\nkind = \"postgres\"\nrole = \"standby\"\nupstream = \"db\"\n\
     on_empty = \"primary\"\ntls = { certificates = [\"site\"], policy = \"modern\", client_ca = \"/ca\", client_certificate = \"optional\" }\n\
-    max_connections_per_user = 5\n\
+    max_connections_per_user = 5\nproxy_protocol = { from = [\"10.0.0.0/8\", \"::1\"] }\n\
     [listeners.pr]\nbind = [\"0.0.0.0:2\"]\nkind = \"postgres\"\nrole = \"replica\"\nupstream = \"db\"\n\
     on_empty = \"reject\"\n@cert\n@pat\n\
     release_rate = \"off\"\nmax_lag = \"1025KiB\"\nmax_lag_time = \"5s\"\n\

@@ -30,6 +30,10 @@ const WARNINGS: &[(&[&str], &str)] = &[
         &["limit-above-process"],
         "@web\nmax_connections = ¡200_000\n@app\n",
     ),
+    (
+        &["trusts-everyone"],
+        "@web\nproxy_protocol = { from = [\"10.0.0.0/8\", ¡\"::/0\"] }\n@app\n",
+    ),
     (&["hold-too-long"], "@pg\nhold = ¡\"2m\"\n@db\n"),
     (
         &["all-weights-zero"],

@@ -1,7 +1,6 @@
 //! The client's side of one HTTP/1 connection: request heads in, answers out.
 
 use std::mem;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::proxy::alarm::{Alarm, Rung};
 use crate::proxy::http::h1::head::{HeadError, Progress};
 use crate::proxy::http::h1::request::RequestHead;
 use crate::proxy::http::text::ClientIp;
+use crate::proxy::origin::Origin;
 use crate::proxy::secure;
 use crate::proxy::wire::{self, Received, Stop};
 use crate::proxy::worker::Worker;
@@ -23,9 +23,9 @@ use crate::proxy::worker::Worker;
 pub struct Client {
     /// The connection.
     pub stream: Stream,
-    /// The other end.
-    pub address: SocketAddr,
-    /// Its IP address as a text.
+    /// Who it comes from.
+    pub origin: Origin,
+    /// The client's IP address as a text.
     pub ip: ClientIp,
     /// Rings for both sides of this connection.
     pub alarm: Alarm,
@@ -69,11 +69,11 @@ pub enum NoRequest {
 
 impl Client {
     /// A connection that was just accepted.
-    pub fn new(stream: impl Into<Stream>, address: SocketAddr, worker: &Worker) -> Client {
+    pub fn new(stream: impl Into<Stream>, origin: Origin, worker: &Worker) -> Client {
         Client {
             stream: stream.into(),
-            address,
-            ip: ClientIp::of(address),
+            origin,
+            ip: ClientIp::of(origin.client),
             alarm: worker.alarms.register(),
             min_rate: None,
             ahead: None,
@@ -112,11 +112,11 @@ impl Client {
         self.pipelined = ahead.map(|ahead| Box::from(ahead.bytes()));
     }
 
-    /// The connection, the address, the alarm, and the bytes that were read ahead: for a tunnel.
-    pub fn into_parts(self) -> (Stream, SocketAddr, Alarm, Box<[u8]>) {
+    /// The connection, where it comes from, the alarm, and the bytes that were read ahead: for a tunnel.
+    pub fn into_parts(self) -> (Stream, Origin, Alarm, Box<[u8]>) {
         let ahead = self.ahead.map(|ahead| Box::from(ahead.bytes()));
         let first = self.pipelined.or(ahead).unwrap_or_default();
-        (self.stream, self.address, self.alarm, first)
+        (self.stream, self.origin, self.alarm, first)
     }
 
     /// Waits for the first bytes of the next request. Until they come the connection is idle and

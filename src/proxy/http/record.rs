@@ -1,6 +1,5 @@
 //! What is counted and written of an exchange when it is over.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::h1::request::Method;
 use crate::proxy::listener::LocalListener;
+use crate::proxy::origin::Origin;
 use crate::proxy::worker::Worker;
 use crate::telemetry::access_record::{AccessRecord, RequestText};
 use crate::telemetry::handles::{MethodLabel, RouteTallies};
@@ -42,7 +42,7 @@ pub struct Ending<'a> {
 pub fn record(
     exchange: &mut Exchange,
     ending: Ending<'_>,
-    client: SocketAddr,
+    origin: Origin,
     worker: &Rc<Worker>,
     listener: &LocalListener,
 ) {
@@ -55,7 +55,7 @@ pub fn record(
             route: Some(route.route.name.clone()),
             upstream: Some(route.upstream.cell.name.clone()),
             connect: exchange.connected_in.get(),
-            ..access_record(text, exchange.started_at, ending, client, listener)
+            ..access_record(text, exchange.started_at, ending, origin, listener)
         };
         worker.access_log.write(written);
     }
@@ -67,7 +67,7 @@ pub fn record_unrouted(
     text: RequestText,
     started_at: Time,
     ending: Ending<'_>,
-    client: SocketAddr,
+    origin: Origin,
     worker: &Rc<Worker>,
     listener: &LocalListener,
 ) {
@@ -79,7 +79,7 @@ pub fn record_unrouted(
     if worker.access_log.is_enabled() {
         worker
             .access_log
-            .write(access_record(text, started_at, ending, client, listener));
+            .write(access_record(text, started_at, ending, origin, listener));
     }
 }
 
@@ -115,28 +115,21 @@ fn access_record(
     request: RequestText,
     at: Time,
     ending: Ending<'_>,
-    client: SocketAddr,
+    origin: Origin,
     listener: &LocalListener,
 ) -> AccessRecord {
     AccessRecord {
-        at,
-        listener: listener.cell.name.clone(),
-        route: None,
-        upstream: None,
+        peer: origin.other_peer(),
         endpoint: ending.lease.map(|lease| lease.endpoint().id.clone()),
-        client,
         request,
         status: Some(ending.status),
         received: ending.received,
         sent: ending.sent,
-        connect: None,
         first_byte: ending.first_byte,
         total: ending.at.since(at),
         attempts: u8::try_from(ending.attempts).unwrap_or(u8::MAX),
         reason: ending.error.map(|error| error.kind),
         detail: ending.error.map_or("", |error| error.detail),
-        role: None,
-        epoch: None,
-        subject: None,
+        ..AccessRecord::begun(at, listener.cell.name.clone(), origin.client)
     }
 }

@@ -84,7 +84,7 @@ pub async fn apologise(
         error: Some(error),
         is_local: !is_gone,
     };
-    record(&mut exchange, ending, client.address, worker, listener);
+    record(&mut exchange, ending, client.origin, worker, listener);
     next
 }
 
@@ -148,7 +148,7 @@ async fn answer_head(
         text,
         started_at,
         ending,
-        client.address,
+        client.origin,
         worker,
         listener,
     );
@@ -165,7 +165,7 @@ pub async fn refuse(
 ) -> Next {
     let error = ProxyError::client(kind).because(refusal.map_or("", HeadError::as_str));
     let reason = refusal.map_or(kind.as_str(), HeadError::as_str);
-    tracing::debug!(listener = %listener.cell.name, client = %client.address, reason, "request refused");
+    tracing::debug!(listener = %listener.cell.name, client = %client.origin.client, reason, "request refused");
     let started_at = time::now();
     let status = refusal.map_or(kind.status(), HeadError::status);
     let reply = LocalReply {
@@ -184,7 +184,7 @@ pub async fn refuse(
         text,
         started_at,
         ending,
-        client.address,
+        client.origin,
         worker,
         listener,
     );

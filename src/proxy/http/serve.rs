@@ -1,6 +1,5 @@
 //! One client connection, request after request.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use tokio::net::TcpStream;
@@ -15,6 +14,7 @@ use crate::proxy::http::record::{Ending, record};
 use crate::proxy::http::refuse::{apologise, last_hop, no_route, refuse};
 use crate::proxy::http::upgrade::{Tunnel, tunnel};
 use crate::proxy::listener::LocalListener;
+use crate::proxy::origin::Origin;
 use crate::proxy::wire::Received;
 use crate::proxy::worker::Worker;
 use crate::upstream::endpoint::Outcome;
@@ -59,11 +59,11 @@ pub async fn serve(
 /// sends nothing must not hold a place it was not given.
 pub async fn turn_away(
     stream: TcpStream,
-    address: SocketAddr,
+    origin: Origin,
     worker: &Rc<Worker>,
     listener: &Rc<LocalListener>,
 ) {
-    let mut client = Client::new(stream, address, worker);
+    let mut client = Client::new(stream, origin, worker);
     let kind = FailureKind::MaxConnections;
     if let Next::Close = refuse(&mut client, kind, None, worker, listener).await {
         client.close(worker).await;
@@ -157,7 +157,7 @@ fn finish(
         };
         return Next::Tunnel(Box::new(opened));
     }
-    record(&mut exchange, ending, client.address, worker, listener);
+    record(&mut exchange, ending, client.origin, worker, listener);
     if let Some(error) = answered.failure {
         let is_unread = error.side == Side::Client
             && matches!(

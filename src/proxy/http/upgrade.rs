@@ -56,7 +56,7 @@ pub async fn tunnel(
         let sent = wire::send(&mut client.stream, &client.alarm, parts).await;
         reason = sent.err().map(client_failure);
     }
-    let (stream, address, alarm, first) = client.into_parts();
+    let (stream, origin, alarm, first) = client.into_parts();
     if reason.is_none() {
         let relay = Relay::new(stream, opened.upstream, first, Rc::clone(&worker.relays));
         let (end, why) = relay_until(relay, &alarm, idle, worker).await;
@@ -75,7 +75,7 @@ pub async fn tunnel(
         error: reason.map(ProxyError::local),
         is_local: false,
     };
-    record(&mut opened.exchange, ending, address, worker, listener);
+    record(&mut opened.exchange, ending, origin, worker, listener);
 }
 
 /// Runs a relay to its end, or until the alarm rings.

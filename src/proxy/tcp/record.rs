@@ -6,7 +6,7 @@ use crate::proxy::connection::ConnInfo;
 use crate::proxy::listener::{LocalListener, LocalRoute};
 use crate::proxy::tcp::session::SessionEnd;
 use crate::proxy::worker::Worker;
-use crate::telemetry::access_record::{AccessRecord, RequestText};
+use crate::telemetry::access_record::AccessRecord;
 
 /// Counts a finished session and writes its record, when there is an access log.
 pub fn record(
@@ -31,19 +31,14 @@ pub fn record(
         }
     }
     if worker.access_log.is_enabled() {
+        let (at, listener) = (info.accepted_at, listener.cell.name.clone());
         worker.access_log.write(AccessRecord {
-            at: info.accepted_at,
-            listener: listener.cell.name.clone(),
-            route: None,
+            peer: info.origin.other_peer(),
             upstream: Some(route.upstream.cell.name.clone()),
             endpoint: end.endpoint,
-            client: info.client,
-            request: RequestText::default(),
-            status: None,
             received: end.received,
             sent: end.sent,
             connect: end.connect,
-            first_byte: None,
             total: time::now().since(info.accepted_at),
             attempts: end.attempts,
             detail: "",
@@ -51,6 +46,7 @@ pub fn record(
             role: end.role,
             epoch: end.epoch,
             subject: end.subject,
+            ..AccessRecord::begun(at, listener, info.origin.client)
         });
     }
 }

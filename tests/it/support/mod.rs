@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "not every convenience has a user in every change")]
 
 pub(crate) mod authority;
+pub(crate) mod balancers;
 pub(crate) mod etcd;
 pub(crate) mod eventually;
 pub(crate) mod nginx;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::LONG;
 
@@ -82,6 +82,13 @@ impl Wire {
 
     pub(crate) async fn connect(address: SocketAddr) -> Wire {
         Wire::new(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// As a client of this address, such as 127.0.0.2.
+    pub(crate) async fn connect_from(ip: &str, address: SocketAddr) -> Wire {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{ip}:0").parse().unwrap()).unwrap();
+        Wire::new(socket.connect(address).await.unwrap())
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
