@@ -74,6 +74,9 @@ pub const NETWORKS_MAX: usize = 1_024;
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Fields in a message head (Envoy, HAProxy).
 pub const HEAD_FIELDS_MAX: usize = 100;
+/// Interim answers (1xx) before the final one. An upload that is told of its progress every second needs
+/// as many for a minute and a half; more is a flood.
+pub const INTERIM_ANSWERS_MAX: u32 = 100;
 /// Options in the `Connection` fields of a head: real ones have three; each is looked for in all
 /// fields.
 pub const CONNECTION_OPTIONS_MAX: usize = 32;

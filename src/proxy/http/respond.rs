@@ -5,6 +5,7 @@ use std::rc::Rc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::base::time::{self, Time};
+use crate::config::default;
 use crate::model::failure::FailureKind;
 use crate::proxy::alarm::{Alarm, Rung};
 use crate::proxy::error::{ProxyError, Replay};
@@ -78,6 +79,7 @@ where
         exchange: &Exchange,
     ) -> Result<Answer, ProxyError> {
         let mut ahead = None;
+        let mut interim_count = 0_u32;
         loop {
             let method = exchange.method;
             let mut answer =
@@ -88,6 +90,10 @@ where
             }
             if !head.is_interim() {
                 return Ok(answer);
+            }
+            interim_count += 1;
+            if interim_count > default::INTERIM_ANSWERS_MAX {
+                return Err(broken_answer("too_many_interim_answers"));
             }
             if exchange.client_minor > 0 {
                 let mut out = self.worker.buffers.lend_small();

@@ -219,6 +219,21 @@ impl Wire {
         message
     }
 
+    /// What follows a head of a response: so many bytes as it says, or fewer where the connection
+    /// ends before.
+    pub(crate) async fn rest_of(&mut self, head: &Message) -> (Vec<u8>, End) {
+        let length = head.field("Content-Length");
+        let wanted = length.map_or(usize::MAX, |length| length.parse().unwrap());
+        while self.ahead.len() < wanted {
+            match self.fill().await {
+                Ok(0) => return (std::mem::take(&mut self.ahead), End::Closed),
+                Ok(_) => {}
+                Err(_) => return (std::mem::take(&mut self.ahead), End::Reset),
+            }
+        }
+        (self.ahead.drain(..wanted).collect(), End::Closed)
+    }
+
     /// The response to a request: both at once.
     pub(crate) async fn ask(&mut self, request: impl AsRef<[u8]>) -> Message {
         self.send(request).await;
