@@ -112,6 +112,8 @@ pub fn request_head(data: &[u8]) {
             host_default: "127.0.0.1:80",
             is_upgrade_forwarded,
             is_close,
+            removed: &[],
+            subject: None,
         };
         let mut out = Vec::new();
         write_request(&mut out, data, &head, &edit);

@@ -50,6 +50,8 @@ const EDIT: RequestEdit<'_> = RequestEdit {
     host_default: "10.0.0.1:8001",
     is_upgrade_forwarded: false,
     is_close: false,
+    removed: &[],
+    subject: None,
 };
 
 #[divan::bench(args = ["wrk", "browser"])]

@@ -286,6 +286,13 @@ pub const TLS_TICKET_ROTATION: Duration = Duration::from_secs(6 * 3600);
 pub const TLS_TICKET_LIFE: Duration = Duration::from_secs(12 * 3600);
 /// Clocks of two processes that share ticket keys may differ by this.
 pub const TLS_TICKET_SKEW: Duration = Duration::from_secs(300);
+/// The field in which an endpoint is told the subject of a client's certificate.
+pub const CLIENT_SUBJECT_HEADER: &str = "X-Client-Cert-Subject";
+/// The longest name of such a field: longer ones are a mistake.
+pub const CLIENT_SUBJECT_HEADER_BYTES_MAX: usize = 64;
+/// Revocation lists of one listener, together: what an authority with a million revoked certificates
+/// publishes.
+pub const CRL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Ticket keys of one listener: a rotation has three, a fleet in the middle of one some more.
 pub const TLS_TICKET_KEYS_MAX: usize = 32;
 /// A file of ticket keys: so many lines of base64, with room to spare.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::base::published::{Published, Reader};
+use crate::config::Config;
 use crate::config::listener::{Listener, Protocol};
 use crate::config::route::Route;
 use crate::io::net::tls::{Acceptor, Connector};
@@ -66,6 +67,29 @@ pub struct RouteEntry {
     pub upstream_counts: Arc<UpstreamCounts>,
     /// TLS to the upstream, where it has it.
     pub connector: Option<Connector>,
+    /// How the endpoint is told who the client is.
+    pub subject: Arc<SubjectFields>,
+}
+
+/// Fields of requests that tell endpoints the subject of a client's certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubjectFields {
+    /// The one of this listener; none where it asks for no certificates.
+    pub own: Option<Box<str>>,
+    /// Those of all listeners: whoever sends one himself is not believed, wherever he comes in.
+    pub removed: Vec<Box<str>>,
+}
+
+impl SubjectFields {
+    /// Of one listener among those of a configuration.
+    pub fn of(listener: &Listener, config: &Config) -> SubjectFields {
+        let of = |listener: &Listener| listener.protocol.tls()?.subject_header.clone();
+        let all = config.listeners.values();
+        SubjectFields {
+            own: of(listener),
+            removed: all.filter_map(|listener| of(listener)).collect(),
+        }
+    }
 }
 
 impl ListenerPicture {
@@ -164,6 +188,8 @@ pub struct LocalRoute {
     pub upstream_counts: Arc<UpstreamCounts>,
     /// TLS to the upstream, where it has it.
     pub connector: Option<Connector>,
+    /// How the endpoint is told who the client is.
+    pub subject: Arc<SubjectFields>,
 }
 
 impl LocalRoute {
@@ -225,6 +251,7 @@ impl LocalTable {
                 counts: Arc::clone(&entry.counts),
                 upstream_counts: Arc::clone(&entry.upstream_counts),
                 connector: entry.connector.clone(),
+                subject: Arc::clone(&entry.subject),
             })
         });
         LocalTable {
@@ -268,6 +295,7 @@ mod tests {
             counts: Arc::new(RouteCounts::new("web".into(), "api".into(), 1)),
             upstream_counts: Arc::clone(&scene.counts),
             connector: None,
+            subject: Arc::default(),
         });
         let running = route.begin(0);
         assert_eq!(route.counts.of(0).running(), 1);

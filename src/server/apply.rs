@@ -19,7 +19,7 @@ use crate::control::orders::Desks;
 use crate::io::net::bind::BindError;
 use crate::io::net::tls::Secrets;
 use crate::model::name::Name;
-use crate::proxy::listener::{ListenerCell, ListenerPicture, RouteEntry};
+use crate::proxy::listener::{ListenerCell, ListenerPicture, RouteEntry, SubjectFields};
 use crate::server::accept::Admission;
 use crate::server::certificates::{Certificates, InUse};
 use crate::server::descriptors::connections_allowed;
@@ -243,12 +243,14 @@ impl InForce {
             .values()
             .filter(|route| route.listeners.contains(&listener.name));
         let own = own.map(|upstream| Arc::new(own_route(listener, upstream)));
+        let subject = Arc::new(SubjectFields::of(listener, config));
         let entries = routes.cloned().chain(own).filter_map(|route| {
             let upstream = Arc::clone(&self.actors.get(&route.upstream)?.cell);
             Some(RouteEntry {
                 counts: self.parts.metrics.route(&listener.name, &route.name),
                 upstream_counts: self.parts.metrics.upstream(&route.upstream),
                 connector: tls.connector(&route.upstream),
+                subject: Arc::clone(&subject),
                 upstream,
                 route,
             })

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::time::{Rfc3339, Time, wall};
@@ -53,8 +54,8 @@ pub struct AccessRecord {
     pub role: Option<Role>,
     /// Sessions: the epoch it had.
     pub epoch: Option<Epoch>,
-    /// Sessions under TLS: the subject of the certificate the client has shown.
-    pub subject: Option<Box<str>>,
+    /// Under TLS: the subject of the certificate the client has shown.
+    pub subject: Option<Arc<str>>,
 }
 
 /// Method, host, path and request id in one allocation; longer texts are cut.
@@ -162,7 +163,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("epoch", "sessions: the epoch of the endpoint"),
     (
         "client_subject",
-        "sessions under TLS: the subject of the certificate the client has shown",
+        "under TLS: the subject of the certificate the client has shown (RFC 4514)",
     ),
 ];
 

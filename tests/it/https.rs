@@ -15,7 +15,7 @@ use crate::support::{LONG, eventually};
 use crate::tls::direct;
 
 /// A listener under TLS that shows these certificates, over one endpoint.
-fn text(endpoint: SocketAddr, listener: &str, upstream: &str) -> String {
+pub(crate) fn text(endpoint: SocketAddr, listener: &str, upstream: &str) -> String {
     format!(
         "[listeners.web]\nbind = [\"127.0.0.1:0\"]\nkind = \"http\"\nupstream = \"app\"\n{listener}\n\
          [upstreams.app]\nkind = \"http\"\nendpoints = [{{ address = \"{endpoint}\" }}]\n{upstream}\n"
@@ -23,7 +23,12 @@ fn text(endpoint: SocketAddr, listener: &str, upstream: &str) -> String {
 }
 
 /// Runs curl against `https://NAME:port/PATH` and gives what it printed, or what it complained of.
-async fn curl(at: SocketAddr, name: &str, path: &str, options: &[&str]) -> Result<String, String> {
+pub(crate) async fn curl(
+    at: SocketAddr,
+    name: &str,
+    path: &str,
+    options: &[&str],
+) -> Result<String, String> {
     let port = at.port();
     let mut command = Command::new(program("curl", "curl"));
     command

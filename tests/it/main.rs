@@ -17,6 +17,7 @@ mod drill;
 mod hold;
 mod http;
 mod https;
+mod https_clients;
 mod online;
 mod patroni;
 mod postgres;

@@ -87,15 +87,20 @@ pub(super) fn put_listener_tls(section: &mut Section, tls: Option<&ListenerTls>)
             .map(|file| file.display().to_string());
         section.put("tls.ticket_keys.files", list(files));
     }
-    match &tls.client {
-        ClientCertificates::None => section.text("tls.client_certificate", "none"),
-        ClientCertificates::Optional(ca) => {
-            section.text("tls.client_certificate", "optional");
-            section.path("tls.client_ca", ca);
+    let word = match &tls.client {
+        ClientCertificates::None => "none",
+        ClientCertificates::Optional(_) => "optional",
+        ClientCertificates::Required(_) => "required",
+    };
+    section.text("tls.client_certificate", word);
+    if let Some(trust) = tls.client.trust() {
+        section.path("tls.client_ca", &trust.ca);
+        if !trust.crls.is_empty() {
+            let files = trust.crls.iter().map(|file| file.display().to_string());
+            section.put("tls.client_crl", list(files));
         }
-        ClientCertificates::Required(ca) => {
-            section.text("tls.client_certificate", "required");
-            section.path("tls.client_ca", ca);
-        }
+    }
+    if let Some(name) = &tls.subject_header {
+        section.text("tls.client_subject_header", name);
     }
 }

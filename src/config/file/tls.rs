@@ -26,6 +26,8 @@ pub struct ListenerTlsTable {
     pub ticket_keys: Field<TicketKeysTable>,
     pub client_ca: Field<String>,
     pub client_certificate: Field<ClientCertificateWord>,
+    pub client_crl: Field<Vec<Spanned<String>>>,
+    pub client_subject_header: Field<String>,
     pub required: Field<bool>,
 }
 

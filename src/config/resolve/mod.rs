@@ -2,6 +2,7 @@
 //!
 //! Every check goes on with a stand-in after it found something, so that one run tells everything.
 
+mod clients;
 mod health;
 mod listener;
 mod network;

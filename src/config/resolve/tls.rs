@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
+use super::clients::{client_certificates, subject_header};
 use super::secret::{file, located};
 use super::value::{Owner, key_span, note_unknown_name, refuse};
 use crate::config::file::table::{Field, Kind, ListenerTable};
-use crate::config::file::tls::{
-    ClientCertificateWord, ListenerTlsTable, PolicyWord, UpstreamTlsTable, VersionWord,
-};
+use crate::config::file::tls::{ListenerTlsTable, PolicyWord, UpstreamTlsTable, VersionWord};
 use crate::config::file::{Named, Written};
 use crate::config::problem::Findings;
 use crate::config::secret::SecretReader;
@@ -74,6 +73,7 @@ pub(super) fn listener(
         findings,
     );
     let client = client_certificates(table, files, findings);
+    let subject_header = subject_header(table, kind, &client, findings);
     let (policy, version_min) = policy(table, findings);
     Some(ListenerTls {
         certificates: named_certificates(references, written, certificates, findings),
@@ -81,6 +81,7 @@ pub(super) fn listener(
         version_min,
         ticket_keys: ticket_keys(named, table, files, findings),
         is_required: is_required(table, kind, &client, findings),
+        subject_header,
         client,
     })
 }
@@ -173,41 +174,6 @@ fn named_certificates(
         found.extend(certificates.get(word).cloned());
     }
     found
-}
-
-fn client_certificates(
-    table: &ListenerTlsTable,
-    files: &SecretReader,
-    findings: &mut Findings<'_>,
-) -> ClientCertificates {
-    let word = table.client_certificate.as_ref().map(|it| *it.get_ref());
-    let is_asked = !matches!(word, None | Some(ClientCertificateWord::None));
-    if !is_asked {
-        refuse(
-            &table.client_ca,
-            "`client_ca` does nothing while clients are not asked for a certificate",
-            "write client_certificate = \"required\" or \"optional\", or leave `client_ca` out",
-            findings,
-        );
-    }
-    let ca = file(&table.client_ca, files, findings);
-    if let Some(field) = &table.client_certificate
-        && is_asked
-        && table.client_ca.is_none()
-    {
-        findings
-            .error(
-                "missing-key",
-                field.span(),
-                "clients are asked for a certificate, and nothing says which to trust",
-            )
-            .help("add client_ca = \"/etc/fairlead/tls/client-ca.crt\"");
-    }
-    match (word, ca) {
-        (Some(ClientCertificateWord::Optional), Some(ca)) => ClientCertificates::Optional(ca),
-        (Some(ClientCertificateWord::Required), Some(ca)) => ClientCertificates::Required(ca),
-        _ => ClientCertificates::None,
-    }
 }
 
 /// Whether a client without TLS is refused. A certificate that must be shown must not be avoided by

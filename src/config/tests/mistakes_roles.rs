@@ -148,6 +148,26 @@ pub(super) const MISTAKES: &[(&[&str], &str)] = &[
     ),
     (&["missing-key"], "@pg\n¡tls = { required = true }\n@db\n"),
     (
+        &["key-does-nothing"],
+        "@pg\ntls = { certificates = [\"site\"], ¡client_crl = [\"/crl\"] }\n@db\n@cert\n",
+    ),
+    (
+        &["key-does-nothing"],
+        "@web\ntls = { certificates = [\"site\"], ¡client_subject_header = \"X-A\" }\n@app\n@cert\n",
+    ),
+    (
+        &["key-does-nothing"],
+        "@pg\ntls = { certificates = [\"site\"], client_ca = \"/ca\", client_certificate = \"required\", ¡client_subject_header = \"X-A\" }\n@db\n@cert\n",
+    ),
+    (
+        &["bad-header"],
+        "@web\ntls = { certificates = [\"site\"], client_ca = \"/ca\", client_certificate = \"required\", client_subject_header = ¡\"Content-length\" }\n@app\n@cert\n",
+    ),
+    (
+        &["bad-header"],
+        "@web\ntls = { certificates = [\"site\"], client_ca = \"/ca\", client_certificate = \"required\", client_subject_header = ¡\"X_A\" }\n@app\n@cert\n",
+    ),
+    (
         &["empty"],
         "@pg\ntls = { certificates = [\"site\"], ticket_keys = { files = ¡[] } }\n@db\n@cert\n",
     ),

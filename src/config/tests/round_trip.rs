@@ -24,6 +24,10 @@ const ROLES: &str = "[process]\nstate_dir = \"/s\"\n\
     [upstreams.rc]\nkind = \"redis\"\nhealth = { redis = {} }\n\
     source.redis_cluster = { seeds = [\"a:1\"], user = \"u\", password = { env = \"P\" } }\n";
 
+/// And of requests.
+const REQUESTS: &str = "@web\n\
+    tls = { certificates = [\"site\"], client_ca = \"/ca\", client_crl = [\"/a\", \"/b\"], client_certificate = \"required\" }\n@app\n@cert\n";
+
 const FULL: &str = include_str!("../../../conf/full.toml");
 
 fn config(text: &str) -> Config {
@@ -38,7 +42,11 @@ fn a_dump_loads_again_to_an_equal_configuration() {
         [upstreams.r]\nkind = \"redis\"\nendpoints = [{ address = \"[::1]:1\", weight = 0 }]\n\
         health = { redis = { user = \"u\", password = { env = \"R\" } } }\n";
     let odd = odd.replace("/a?b=\\\"c\\\\", "/a?b=c");
-    for text in ["@web\n@app\n", FULL, &odd, ROLES] {
+    let named = REQUESTS.replace(
+        "client_crl",
+        "client_subject_header = \"X-Who\", client_crl",
+    );
+    for text in ["@web\n@app\n", FULL, &odd, ROLES, REQUESTS, &named] {
         let config = config(text);
         let page = dump(&config);
         let again = crate::config::parse("dump", &page, &SecretReader::Never);

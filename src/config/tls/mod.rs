@@ -34,6 +34,9 @@ pub struct ListenerTls {
     pub ticket_keys: Vec<PathBuf>,
     /// Whether clients show a certificate.
     pub client: ClientCertificates,
+    /// `http`: the field in which requests carry the subject of the client's certificate to the
+    /// endpoint; none where no certificates are asked for.
+    pub subject_header: Option<Box<str>>,
     /// `postgres`: a client that does not ask for TLS is refused.
     pub is_required: bool,
 }
@@ -45,9 +48,30 @@ pub enum ClientCertificates {
     #[default]
     None,
     /// One that is shown must be signed by this CA.
-    Optional(PathBuf),
+    Optional(ClientTrust),
     /// One signed by this CA must be shown.
-    Required(PathBuf),
+    Required(ClientTrust),
+}
+
+/// Which certificates of clients are good.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClientTrust {
+    /// PEM: who must have signed them.
+    pub ca: PathBuf,
+    /// PEM: which of them were revoked. None = nothing is known of revocations.
+    pub crls: Vec<PathBuf>,
+}
+
+impl ClientCertificates {
+    /// Which are good, where any are asked for.
+    pub fn trust(&self) -> Option<&ClientTrust> {
+        match self {
+            ClientCertificates::None => None,
+            ClientCertificates::Optional(trust) | ClientCertificates::Required(trust) => {
+                Some(trust)
+            }
+        }
+    }
 }
 
 /// `tls = { … }` of an upstream or a source: how we connect.

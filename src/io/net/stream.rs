@@ -4,6 +4,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
@@ -97,6 +98,14 @@ impl Stream {
     /// Whether it is under TLS.
     pub fn is_secure(&self) -> bool {
         matches!(self, Stream::Tls(_))
+    }
+
+    /// The subject of the certificate the other side has shown and proven.
+    pub fn subject(&self) -> Option<&Arc<str>> {
+        match self {
+            Stream::Tls(stream) => stream.subject(),
+            Stream::Plain(_) | Stream::Gone => None,
+        }
     }
 
     /// Whether nothing has arrived that nobody has read: neither bytes nor an end. In clear that is

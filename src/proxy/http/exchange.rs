@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::time::Time;
@@ -59,6 +60,8 @@ pub struct Exchange {
     pub route: Rc<LocalRoute>,
     /// Counts it as running until it is dropped.
     pub running: Running,
+    /// Of the certificate that the client has shown.
+    pub subject: Option<Arc<str>>,
     /// For the access log; nothing when that is off.
     pub text: Option<RequestText>,
 }
@@ -76,6 +79,8 @@ impl Exchange {
     ) -> Exchange {
         let id = worker.request_id();
         let mut bytes = worker.buffers.lend_small();
+        let subject = client.stream.subject().cloned();
+        let own = route.subject.own.as_deref();
         let edit = RequestEdit {
             client_ip: client.ip.as_str(),
             proto: if client.stream.is_secure() {
@@ -87,6 +92,8 @@ impl Exchange {
             host_default: &route.upstream.cell.name,
             is_upgrade_forwarded: true,
             is_close: false,
+            removed: &route.subject.removed,
+            subject: own.zip(subject.as_deref()),
         };
         write_request(&mut bytes, received.bytes(), head, &edit);
         let text = worker.access_log.is_enabled().then(|| {
@@ -122,6 +129,7 @@ impl Exchange {
             received: head.length as u64,
             running: route.begin(worker.index),
             route,
+            subject,
             text,
         };
         if !head.has_expect_continue {

@@ -4,8 +4,8 @@
 //! out and made anew: the version, `Connection` and what it names, `Keep-Alive`,
 //! `Proxy-Connection`, `Proxy`, `TE`, `Upgrade`, `HTTP2-Settings`, and the framing. Requests also
 //! lose every claim about the client (`X-Forwarded-*`, `X-Real-IP`, `Forwarded`, `X-Request-Id`:
-//! in this version no peer is trusted) and every name with `_`, which CGI-like endpoints take for
-//! `-`.
+//! in this version no peer is trusted; and the fields of listeners for the subject of a certificate)
+//! and every name with `_`, which CGI-like endpoints take for `-`.
 
 use crate::proxy::http::h1::field::{Field, Known};
 use crate::proxy::http::h1::head::Fields;
@@ -27,6 +27,10 @@ pub struct RequestEdit<'a> {
     pub is_upgrade_forwarded: bool,
     /// The upstream connection is not for reuse.
     pub is_close: bool,
+    /// Fields in which only we tell who the client is: the client's own are left out.
+    pub removed: &'a [Box<str>],
+    /// The name of such a field and the subject of the client's certificate, where it has shown one.
+    pub subject: Option<(&'a str, &'a str)>,
 }
 
 /// What the caller decides about a response.
@@ -56,13 +60,19 @@ pub fn write_request(out: &mut Vec<u8>, buffer: &[u8], head: &RequestHead, edit:
     }
     let has_expect = head.has_expect_continue;
     let is_chunked = head.framing == Framing::Chunked;
-    write_fields(out, buffer, &head.fields, |known| match known {
-        Known::Other | Known::Via | Known::Date => true,
-        Known::Expect => has_expect,
-        Known::Trailer => is_chunked,
-        Known::MaxForwards => head.max_forwards.is_none(),
-        _ => false,
-    });
+    write_fields(
+        out,
+        buffer,
+        &head.fields,
+        edit.removed,
+        |known| match known {
+            Known::Other | Known::Via | Known::Date => true,
+            Known::Expect => has_expect,
+            Known::Trailer => is_chunked,
+            Known::MaxForwards => head.max_forwards.is_none(),
+            _ => false,
+        },
+    );
     if let Some(hops) = head.max_forwards {
         out.extend_from_slice(b"Max-Forwards: ");
         write_number(out, u64::from(hops.saturating_sub(1)));
@@ -79,6 +89,9 @@ pub fn write_request(out: &mut Vec<u8>, buffer: &[u8], head: &RequestHead, edit:
     );
     if !authority.is_empty() {
         put(out, &[b"\r\nX-Forwarded-Host: ", authority]);
+    }
+    if let Some((name, subject)) = edit.subject {
+        put(out, &[b"\r\n", name.as_bytes(), b": ", subject.as_bytes()]);
     }
     put(
         out,
@@ -149,7 +162,7 @@ pub fn write_response(
     write_number(out, u64::from(head.status));
     put(out, &[b" ", head.reason.of(buffer), b"\r\n"]);
     let is_chunked = framing == ResponseFraming::Chunked;
-    write_fields(out, buffer, &head.fields, |known| match known {
+    write_fields(out, buffer, &head.fields, &[], |known| match known {
         Known::TransferEncoding
         | Known::ContentLength
         | Known::Connection
@@ -217,11 +230,18 @@ fn write_fields(
     out: &mut Vec<u8>,
     buffer: &[u8],
     fields: &Fields,
+    removed: &[Box<str>],
     is_kept: impl Fn(Known) -> bool,
 ) {
+    let is_removed = |field: &Field| {
+        let name = field.name.of(buffer);
+        let mut removed = removed.iter();
+        field.known == Known::Other
+            && removed.any(|removed| removed.as_bytes().eq_ignore_ascii_case(name))
+    };
     let mut run = 0..0;
     for field in fields.iter() {
-        if field.is_dropped || !is_kept(field.known) {
+        if field.is_dropped || !is_kept(field.known) || is_removed(field) {
             continue;
         }
         if field.is_plain && field.name.start() == run.end {

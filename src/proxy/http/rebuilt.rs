@@ -15,6 +15,8 @@ const EDIT: RequestEdit<'_> = RequestEdit {
     host_default: "10.0.0.1:80",
     is_upgrade_forwarded: true,
     is_close: false,
+    removed: &[],
+    subject: None,
 };
 
 fn request(text: &str, edit: &RequestEdit<'_>) -> String {
@@ -112,6 +114,28 @@ const FIELDS: &[(&str, &str, &str)] = &[
         "",
     ),
 ];
+
+#[test]
+fn only_we_tell_the_subject_of_a_certificate() {
+    let removed = ["X-Client-Cert-Subject".into(), "X-Other".into()];
+    let text = "GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nx-client-cert-SUBJECT: CN=admin\r\n\
+                x-other: 1\r\nX-Otherwise: 2\r\nX-Client-Cert-Subject: CN=root\r\nB: 3\r\n\r\n";
+    let start = "GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nX-Otherwise: 2\r\nB: 3\r\n";
+    let edit = RequestEdit {
+        removed: &removed,
+        ..EDIT
+    };
+    assert_eq!(request(text, &edit), format!("{start}{OWN}\r\n"));
+    let subject = Some(("X-Client-Cert-Subject", "CN=app"));
+    let told = request(text, &RequestEdit { subject, ..edit });
+    assert!(told.starts_with(start), "{told}");
+    assert_eq!(
+        told.matches("\r\nX-Client-Cert-Subject: CN=app\r\n")
+            .count(),
+        1
+    );
+    assert!(!told.contains("admin") && !told.contains("root"), "{told}");
+}
 
 #[test]
 fn requests_lose_what_is_of_one_hop_and_keep_the_rest() {

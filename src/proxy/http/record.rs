@@ -55,6 +55,7 @@ pub fn record(
             route: Some(route.route.name.clone()),
             upstream: Some(route.upstream.cell.name.clone()),
             connect: exchange.connected_in.get(),
+            subject: exchange.subject.clone(),
             ..access_record(text, exchange.started_at, ending, origin, listener)
         };
         worker.access_log.write(written);

@@ -93,7 +93,7 @@ impl<'a> Session<'a> {
         self.expect_until(until.after(default::TLS_HANDSHAKE_TIMEOUT));
         match accept(stream, acceptor, &self.alarm).await {
             Ok(stream) => {
-                self.end.subject = stream.subject().map(Into::into);
+                self.end.subject = stream.subject().cloned();
                 self.client = stream.into();
                 Ok(())
             }

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
@@ -100,7 +101,7 @@ pub struct SessionEnd {
     /// To make the connection.
     pub connect: Option<Duration>,
     /// Of the certificate the client has shown.
-    pub subject: Option<Box<str>>,
+    pub subject: Option<Arc<str>>,
     /// Endpoints tried.
     pub attempts: u8,
     /// Why it ended, when it did not end well.

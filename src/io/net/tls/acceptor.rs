@@ -4,23 +4,22 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustls::ServerConfig;
 use rustls::client::verify_server_name;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::server::danger::ClientCertVerifier;
+use rustls::pki_types::ServerName;
 use rustls::server::{
     Acceptor as Hello, ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert,
-    WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 
+use super::clients::Clients;
 use super::stamp::{Stamp, stamps};
 use super::tickets::{Secrets, Tickets};
-use super::{Encrypted, Shown, Speaks, TlsError, files, policy, provider};
+use super::{Encrypted, Shown, Speaks, TlsError, policy};
 use crate::base::published::Published;
-use crate::config::tls::{ClientCertificates, ListenerTls};
+use crate::config::tls::ListenerTls;
 use crate::model::name::Name;
 
 /// How one listener ends TLS. Clones share it.
@@ -98,7 +97,7 @@ impl Acceptor {
             &orders.by_us
         };
         let accepted = started.into_stream(Arc::clone(config)).await?;
-        Ok(Encrypted(accepted.into()))
+        Ok(Encrypted::new(accepted))
     }
 
     /// The files of its own: of clients' certificates and of ticket keys.
@@ -135,11 +134,8 @@ impl Acceptor {
 
 /// The files that say which clients' certificates are good.
 fn client_files(config: &ListenerTls) -> impl Iterator<Item = &PathBuf> {
-    let ca = match &config.client {
-        ClientCertificates::None => None,
-        ClientCertificates::Optional(ca) | ClientCertificates::Required(ca) => Some(ca),
-    };
-    ca.into_iter()
+    let trust = config.client.trust().into_iter();
+    trust.flat_map(|trust| trust.crls.iter().chain([&trust.ca]))
 }
 
 fn orders(
@@ -171,60 +167,6 @@ fn orders(
         by_us: Arc::new(by_us),
         by_client: Arc::new(by_client),
     })
-}
-
-/// Which certificates of clients are good, as read.
-struct Clients<'a> {
-    asked: &'a ClientCertificates,
-    authorities: Vec<CertificateDer<'static>>,
-}
-
-impl<'a> Clients<'a> {
-    fn of(asked: &'a ClientCertificates) -> Result<Clients<'a>, TlsError> {
-        let authorities = match asked {
-            ClientCertificates::None => Vec::new(),
-            ClientCertificates::Optional(path) | ClientCertificates::Required(path) => {
-                files::authority_certificates(path)?
-            }
-        };
-        Ok(Clients { asked, authorities })
-    }
-
-    fn verifier(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
-        let (path, is_optional) = match self.asked {
-            ClientCertificates::None => return Ok(None),
-            ClientCertificates::Optional(path) => (path, true),
-            ClientCertificates::Required(path) => (path, false),
-        };
-        let mut roots = RootCertStore::empty();
-        let help = "give the CA that signs the clients' certificates";
-        for certificate in &self.authorities {
-            let added = roots.add(certificate.clone());
-            added.map_err(|error| TlsError::of(path, error, help))?;
-        }
-        let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
-        if is_optional {
-            verifier = verifier.allow_unauthenticated();
-        }
-        let verifier = verifier.build();
-        let verifier = verifier.map_err(|error| TlsError::of(path, error, help))?;
-        Ok(Some(verifier))
-    }
-
-    /// What tickets are bound to: the listener, whether it asks for certificates, and everything that
-    /// decides whether one is good. Who comes back by a ticket is not asked again.
-    fn binding<'b>(&'b self, name: &'b Name) -> Vec<&'b [u8]> {
-        let word: &[u8] = match self.asked {
-            ClientCertificates::None => b"none",
-            ClientCertificates::Optional(_) => b"optional",
-            ClientCertificates::Required(_) => b"required",
-        };
-        let authorities = self.authorities.iter().map(AsRef::as_ref);
-        [name.as_str().as_bytes(), word]
-            .into_iter()
-            .chain(authorities)
-            .collect()
-    }
 }
 
 fn unusable(error: &rustls::Error) -> TlsError {

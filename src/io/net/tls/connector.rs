@@ -90,7 +90,7 @@ impl Connector {
         let connector = TlsConnector::from(Arc::clone(&self.client));
         let connected = connector.connect(name, stream).await;
         let connected = connected.map_err(|error| explained(&error, &shown))?;
-        Ok(Stream::from(Encrypted(connected.into())))
+        Ok(Stream::from(Encrypted::new(connected)))
     }
 }
 

@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem};
 use rustls::sign::CertifiedKey;
 
 use super::{TlsError, provider};
+use crate::config::default;
 
 const CHAIN_HELP: &str = "it must be PEM: the certificate first, then the intermediates";
 const KEY_HELP: &str = "it must be a PEM private key without a passphrase (PKCS#8, PKCS#1 or SEC1)";
 const CA_HELP: &str = "it must be PEM with at least one CA certificate";
+const CRL_HELP: &str =
+    "it must be PEM with at least one X509 CRL (openssl crl -inform der for others)";
 const PAIR_HELP: &str = "give the key that the certificate was made for";
 
 /// A chain and its key, checked to belong together.
@@ -37,6 +40,24 @@ pub(super) fn authority_certificates(
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     certificates(path, CA_HELP)
+}
+
+/// Lists of revoked certificates; at least one.
+pub(super) fn revocation_lists(
+    path: &Path,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let size = std::fs::metadata(path).map_or(0, |file| file.len());
+    if size > default::CRL_BYTES_MAX {
+        let what = format!("longer than {} MiB", default::CRL_BYTES_MAX >> 20);
+        return Err(TlsError::of(path, what, CRL_HELP));
+    }
+    let found = CertificateRevocationListDer::pem_file_iter(path);
+    let found = found.and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found = found.map_err(|error| unreadable(path, &error, CRL_HELP))?;
+    if found.is_empty() {
+        return Err(TlsError::of(path, "no revocation list in it", CRL_HELP));
+    }
+    Ok(found)
 }
 
 /// Who may sign the other side's certificate.

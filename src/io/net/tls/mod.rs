@@ -6,17 +6,21 @@
 //! each of its connections ([`Renewed`]).
 
 mod acceptor;
+mod clients;
 mod connector;
 mod files;
 mod policy;
 mod renewed;
 mod shown;
 mod stamp;
+mod subject;
 mod tickets;
 mod x509;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_clients;
 #[cfg(test)]
 mod tests_policy;
 
@@ -30,6 +34,7 @@ use std::task::{Context, Poll};
 use rustls::crypto::CryptoProvider;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
 
 use crate::config::upstream::UpstreamKind;
 
@@ -101,23 +106,35 @@ fn provider() -> Arc<CryptoProvider> {
 /// A connection whose handshake is done. Reading it to an end without the other side's goodbye
 /// (`close_notify`) is an error: somebody may have cut it short.
 #[derive(Debug)]
-pub struct Encrypted(tokio_rustls::TlsStream<TcpStream>);
+pub struct Encrypted {
+    stream: TlsStream<TcpStream>,
+    subject: Option<Arc<str>>,
+}
 
 impl Encrypted {
+    fn new(stream: impl Into<TlsStream<TcpStream>>) -> Encrypted {
+        let stream = stream.into();
+        let shown = stream.get_ref().1.peer_certificates();
+        let subject = shown.and_then(|shown| subject::subject(shown.first()?));
+        Encrypted {
+            subject: subject.map(Arc::from),
+            stream,
+        }
+    }
+
     /// The connection below.
     pub fn socket(&self) -> &TcpStream {
-        self.0.get_ref().0
+        self.stream.get_ref().0
     }
 
     /// Whether both sides agreed by ALPN on what is spoken.
     pub fn is_agreed(&self) -> bool {
-        self.0.get_ref().1.alpn_protocol().is_some()
+        self.stream.get_ref().1.alpn_protocol().is_some()
     }
 
-    /// The subject of the certificate the other side has shown and proven, for people.
-    pub fn subject(&self) -> Option<String> {
-        let shown = self.0.get_ref().1.peer_certificates()?;
-        x509::subject(shown.first()?)
+    /// The subject of the certificate the other side has shown and proven, as RFC 4514 writes it.
+    pub fn subject(&self) -> Option<&Arc<str>> {
+        self.subject.as_ref()
     }
 }
 
@@ -127,7 +144,7 @@ impl AsyncRead for Encrypted {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
@@ -137,7 +154,7 @@ impl AsyncWrite for Encrypted {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -145,14 +162,14 @@ impl AsyncWrite for Encrypted {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, parts)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -3,12 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
+    KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::config::tls::{Certificate, ClientCertificates, Identity, ListenerTls, UpstreamTls};
+use crate::config::tls::{
+    Certificate, ClientCertificates, ClientTrust, Identity, ListenerTls, UpstreamTls,
+};
 use crate::io::net::stream::Stream;
 use crate::model::address::Address;
 
@@ -23,6 +28,9 @@ impl Folder {
         let folder = tempfile::tempdir().unwrap();
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Two of them are told apart by name.
+        let name = folder.path().display().to_string();
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         let ca = params.self_signed(&key).unwrap();
         std::fs::write(folder.path().join("ca.crt"), ca.pem()).unwrap();
@@ -35,9 +43,19 @@ impl Folder {
     }
 
     pub(super) fn pair(&self, names: &[&str], common: &str) -> Identity {
+        self.numbered_pair(names, common, None)
+    }
+
+    pub(super) fn numbered_pair(
+        &self,
+        names: &[&str],
+        common: &str,
+        serial: Option<u64>,
+    ) -> Identity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, common);
+        params.serial_number = serial.map(SerialNumber::from);
         let key = KeyPair::generate().unwrap();
         let made = params.signed_by(&key, &self.authority).unwrap();
         let (cert, private) = (
@@ -64,6 +82,35 @@ impl Folder {
         }
     }
 
+    /// A list of this CA that ends in `year`, in a file called so.
+    pub(super) fn revoked(&self, serials: &[u64], year: i32, name: &str) -> PathBuf {
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.authority).unwrap();
+        std::fs::write(self.path(name), list.pem().unwrap()).unwrap();
+        self.path(name)
+    }
+
+    /// Its own CA signs clients' certificates, too.
+    pub(super) fn trust(&self) -> ClientTrust {
+        ClientTrust {
+            ca: self.path("ca.crt"),
+            crls: Vec::new(),
+        }
+    }
+
     pub(super) fn upstream(&self, name: &str) -> UpstreamTls {
         UpstreamTls {
             ca: Some(self.path("ca.crt")),
@@ -74,7 +121,7 @@ impl Folder {
 }
 
 /// Both sides of a handshake.
-async fn shake(
+pub(super) async fn shake(
     acceptor: &Acceptor,
     connector: &Connector,
 ) -> (io::Result<Encrypted>, io::Result<Stream>) {
@@ -114,7 +161,7 @@ async fn the_first_certificate_made_for_a_name_is_shown_or_the_first_of_all() {
         let Stream::Tls(far) = far.unwrap() else {
             panic!("it is encrypted");
         };
-        assert_eq!(far.subject().as_deref(), Some(shown));
+        assert_eq!(far.subject().map(AsRef::as_ref), Some(shown));
         assert!(!near.unwrap().is_agreed(), "no name was said");
     }
     let mut lax = folder.upstream("other.test");
@@ -123,7 +170,7 @@ async fn the_first_certificate_made_for_a_name_is_shown_or_the_first_of_all() {
     let Stream::Tls(far) = shake(&acceptor, &connector).await.1.unwrap() else {
         panic!("it is encrypted");
     };
-    assert_eq!(far.subject().as_deref(), Some("CN=first"));
+    assert_eq!(far.subject().map(AsRef::as_ref), Some("CN=first"));
 }
 
 #[tokio::test]
@@ -155,8 +202,8 @@ async fn a_client_shows_a_certificate_where_one_is_required_and_may_where_it_is_
         folder.pair(&["app"], "app"),
     );
     let (optional, required) = (
-        ClientCertificates::Optional(folder.path("ca.crt")),
-        ClientCertificates::Required(folder.path("ca.crt")),
+        ClientCertificates::Optional(folder.trust()),
+        ClientCertificates::Required(folder.trust()),
     );
     for (client, shows, expected) in [
         (&optional, false, Some(None)),
@@ -170,7 +217,7 @@ async fn a_client_shows_a_certificate_where_one_is_required_and_may_where_it_is_
         config.identity = shows.then(|| app.clone());
         let connector = Connector::open(&config, Speaks::Other).unwrap();
         let near = shake(&acceptor, &connector).await.0.ok();
-        let subject = near.map(|near| near.subject());
+        let subject = near.map(|near| near.subject().map(ToString::to_string));
         assert_eq!(subject, expected.map(|known| known.map(str::to_owned)));
     }
 }
@@ -262,15 +309,18 @@ fn subject_and_end_are_read_from_whatever_bytes_without_a_panic() {
     let pair = folder.pair(&["a"], "some name");
     let der = rustls::pki_types::pem::PemObject::from_pem_file(&pair.cert).unwrap();
     let der: rustls::pki_types::CertificateDer<'_> = der;
-    assert_eq!(x509::subject(&der).as_deref(), Some("CN=some name"));
+    assert_eq!(subject::subject(&der).as_deref(), Some("CN=some name"));
     let ends_at = x509::ends_at(&der).map(|at| crate::base::time::Rfc3339(at).to_string());
     // What rcgen gives where nothing is asked for: 4096-01-01, in four digits of a year.
     assert_eq!(ends_at.as_deref(), Some("4096-01-01T00:00:00.000Z"));
     for end in 0..der.len() {
-        assert_eq!(x509::subject(&der[..end]), None);
+        assert_eq!(subject::subject(&der[..end]), None);
         assert_eq!(x509::ends_at(&der[..end]), None);
     }
-    assert_eq!(x509::subject(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
+    assert_eq!(
+        subject::subject(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]),
+        None
+    );
 }
 
 #[test]
@@ -279,7 +329,7 @@ fn a_changed_pair_is_shown_and_one_that_does_not_fit_is_not() {
     let (old, new) = (folder.pair(&["a"], "old"), folder.pair(&["a"], "new"));
     let config = folder.listener(&[&old], ClientCertificates::None);
     let shown = Shown::open(&config.certificates[0]).unwrap();
-    let subject = || x509::subject(&shown.pair().cert[0]).unwrap();
+    let subject = || subject::subject(&shown.pair().cert[0]).unwrap();
     shown.renew();
     assert_eq!(subject(), "CN=old");
     std::fs::copy(&new.cert, &old.cert).unwrap();

@@ -1,53 +1,18 @@
-//! What people want to know of a certificate: whose it is (`CN=app,O=Example`), and when it ends.
+//! The way through a certificate to what people want to know of it: when it ends, and whose it is.
 //!
-//! Only so much of X.509 (RFC 5280 §4.1) as leads there. This decides nothing: whoever verifies reads
+//! Only so much of X.509 (RFC 5280 §4.1) as leads there. This trusts nobody: whoever verifies reads
 //! the certificate itself. What is not as expected gives no answer.
 
 use std::time::SystemTime;
 
 use crate::base::time::read_rfc3339;
 
-/// Longer ones are cut: it goes into a log line.
-const SUBJECT_CHARS_MAX: usize = 200;
-
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const OBJECT: u8 = 0x06;
+pub(super) const SEQUENCE: u8 = 0x30;
+pub(super) const SET: u8 = 0x31;
+pub(super) const OBJECT: u8 = 0x06;
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-
-/// Attribute types by the last two bytes of `2.5.4.x`, and their usual letters (RFC 4514 §3).
-const NAMES: [(u8, &str); 6] = [
-    (3, "CN"),
-    (6, "C"),
-    (7, "L"),
-    (8, "ST"),
-    (10, "O"),
-    (11, "OU"),
-];
-
-/// The subject of a DER certificate; `None` when it has none that can be shown.
-pub(super) fn subject(certificate: &[u8]) -> Option<String> {
-    let (_, fields) = expect(issued(certificate)?, SEQUENCE)?;
-    let (mut names, _) = expect(fields, SEQUENCE)?;
-    let mut parts: Vec<String> = Vec::new();
-    while !names.is_empty() {
-        let (set, rest) = expect(names, SET)?;
-        names = rest;
-        let (pair, _) = expect(set, SEQUENCE)?;
-        let (kind, value) = expect(pair, OBJECT)?;
-        let (_, value, _) = element(value)?;
-        let known = NAMES.iter().find(|(last, _)| kind == [0x55, 4, *last]);
-        if let Some((_, letters)) = known {
-            let text = String::from_utf8_lossy(value);
-            let text = text.replace(|letter: char| letter.is_control(), "?");
-            parts.push(format!("{letters}={text}"));
-        }
-    }
-    let subject: String = parts.join(",").chars().take(SUBJECT_CHARS_MAX).collect();
-    (!subject.is_empty()).then_some(subject)
-}
 
 /// When a DER certificate ends.
 pub(super) fn ends_at(certificate: &[u8]) -> Option<SystemTime> {
@@ -76,7 +41,7 @@ pub(super) fn ends_at(certificate: &[u8]) -> Option<SystemTime> {
 }
 
 /// The fields from the validity on, the subject behind it.
-fn issued(certificate: &[u8]) -> Option<&[u8]> {
+pub(super) fn issued(certificate: &[u8]) -> Option<&[u8]> {
     let (body, _) = expect(certificate, SEQUENCE)?;
     let (mut fields, _) = expect(body, SEQUENCE)?;
     if fields.first() == Some(&VERSION) {
@@ -90,13 +55,13 @@ fn issued(certificate: &[u8]) -> Option<&[u8]> {
 }
 
 /// What is inside of an element of this kind, and what follows it.
-fn expect(bytes: &[u8], kind: u8) -> Option<(&[u8], &[u8])> {
+pub(super) fn expect(bytes: &[u8], kind: u8) -> Option<(&[u8], &[u8])> {
     let (found, body, rest) = element(bytes)?;
     (found == kind).then_some((body, rest))
 }
 
 /// Kind, content and rest of a DER element.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(super) fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (kind, rest) = bytes.split_first()?;
     let (first, rest) = rest.split_first()?;
     let (length, rest) = if *first < 0x80 {

@@ -58,11 +58,11 @@ async fn visit(
     connected.read_exact(&mut [0]).await.unwrap();
     let kinds = [
         connected.get_ref().1.handshake_kind(),
-        accepted.0.get_ref().1.handshake_kind(),
+        accepted.stream.get_ref().1.handshake_kind(),
     ];
     let is_resumed = kinds.map(|kind| kind == Some(HandshakeKind::Resumed));
     assert_eq!(is_resumed[0], is_resumed[1]);
-    Some((is_resumed[0], accepted.subject()))
+    Some((is_resumed[0], accepted.subject().map(ToString::to_string)))
 }
 
 /// A listener of this name that shows a certificate for `a.test` and `b.test`.
@@ -95,15 +95,15 @@ async fn a_ticket_opens_only_the_listener_and_the_name_it_was_given_for() {
     let ground = Ground::new();
     let secrets = Secrets::made();
     let none = || ClientCertificates::None;
-    let ca = ground.folder.path("ca.crt");
+    let trust = ground.folder.trust();
     for version in [&TLS12, &TLS13] {
         let new = || client(&ground.folder, version, true);
         let web = ground.listener("web", none(), &secrets);
         // Opened anew, as by a reload: the same listener.
         let again = ground.listener("web", none(), &secrets);
         let other = ground.listener("other", none(), &secrets);
-        let asks = ground.listener("web", ClientCertificates::Required(ca.clone()), &secrets);
-        let may = ground.listener("web", ClientCertificates::Optional(ca.clone()), &secrets);
+        let asks = ground.listener("web", ClientCertificates::Required(trust.clone()), &secrets);
+        let may = ground.listener("web", ClientCertificates::Optional(trust.clone()), &secrets);
 
         let visitor = new();
         assert_eq!(visit(&visitor, "a.test", &web).await, Some((false, None)));
