@@ -5,6 +5,8 @@
 pub enum FailureKind {
     /// No route matches.
     NoRoute,
+    /// The request is for a host that is shown another certificate than its connection was.
+    Misdirected,
     /// No endpoint of the upstream is eligible.
     NoEligibleEndpoint,
     /// The hold ended without an eligible endpoint.
@@ -56,8 +58,9 @@ pub enum FailureKind {
 }
 
 /// Every kind, for metrics and tests.
-pub const ALL_FAILURES: [FailureKind; 25] = [
+pub const ALL_FAILURES: [FailureKind; 26] = [
     FailureKind::NoRoute,
+    FailureKind::Misdirected,
     FailureKind::NoEligibleEndpoint,
     FailureKind::HoldTimeout,
     FailureKind::HoldOverflow,
@@ -89,6 +92,7 @@ impl FailureKind {
     pub fn as_str(self) -> &'static str {
         match self {
             FailureKind::NoRoute => "no_route",
+            FailureKind::Misdirected => "misdirected",
             FailureKind::NoEligibleEndpoint => "no_eligible_endpoint",
             FailureKind::HoldTimeout => "hold_timeout",
             FailureKind::HoldOverflow => "hold_overflow",
@@ -120,6 +124,7 @@ impl FailureKind {
     pub fn status(self) -> u16 {
         match self {
             FailureKind::NoRoute => 404,
+            FailureKind::Misdirected => 421,
             FailureKind::BadRequest | FailureKind::ProxyProtocol => 400,
             FailureKind::Denied => 403,
             FailureKind::HeadTimeout | FailureKind::SlowRequest => 408,
@@ -155,7 +160,8 @@ impl FailureKind {
             FailureKind::FirstByteTimeout | FailureKind::TotalTimeout => "http_response_timeout",
             FailureKind::IdleTimeout => "connection_read_timeout",
             FailureKind::Denied => "http_request_denied",
-            FailureKind::BadRequest
+            FailureKind::Misdirected
+            | FailureKind::BadRequest
             | FailureKind::ProxyProtocol
             | FailureKind::HeadTimeout
             | FailureKind::SlowRequest

@@ -13,6 +13,7 @@ use crate::base::published::{Published, Reader};
 use crate::config::Config;
 use crate::config::listener::{Listener, Protocol};
 use crate::config::route::Route;
+use crate::io::net::stream::Stream;
 use crate::io::net::tls::{Acceptor, Connector};
 use crate::model::name::Name;
 use crate::policy::route::RouteTable;
@@ -264,6 +265,18 @@ impl LocalTable {
     /// route is none for requests.
     pub fn is_http(&self) -> bool {
         matches!(self.picture.config.protocol, Protocol::Http(_))
+    }
+
+    /// Whether a request for this host came over a connection that was made for somebody else: had its
+    /// client asked for the host in the handshake (SNI), it would have been shown another certificate.
+    /// A client that asked for nobody may ask for everybody.
+    pub fn is_misdirected(&self, client: &Stream, host: &[u8]) -> bool {
+        match (client, &self.picture.acceptor) {
+            (Stream::Tls(stream), Some(acceptor)) => stream
+                .server_name()
+                .is_some_and(|name| !acceptor.shows_alike(name, host)),
+            _ => false,
+        }
     }
 
     /// The route that takes a request.

@@ -1,8 +1,8 @@
-//! Certificates of HTTPS clients: what endpoints are told of them.
+//! What of a TLS handshake counts for requests: the client's certificate, and whom it asked for.
 
 use crate::https::{curl, text};
 use crate::support::authority::Authority;
-use crate::support::origin::Stage;
+use crate::support::origin::{Origin, Stage};
 use crate::support::proxy::Proxy;
 use crate::support::raw::Wire;
 
@@ -54,4 +54,54 @@ async fn endpoints_are_told_the_subject_by_us_and_by_nobody_else() {
     let seen = upstream.request().await;
     assert_eq!((seen.text(), seen.trailers.as_str()), ("x", ""));
     assert!(!seen.head.contains("admin"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_request_for_somebody_else_than_the_handshake_is_misdirected() {
+    let authority = Authority::new();
+    let pairs = [
+        authority.pair(&["one.test"]),
+        authority.pair(&["two.test", "*.two.test"]),
+    ];
+    let origin = Origin::start("origin").await;
+    let tls = "tls = { certificates = [\"one\", \"two\"] }";
+    let text = text(origin.address, tls, "") + &pairs[0].table("one") + &pairs[1].table("two");
+    let proxy = Proxy::start(&text).await;
+    let at = proxy.address("web");
+    let ca = authority.ca();
+    let seen = "%{http_code}";
+    for (name, host, status) in [
+        ("one.test", "one.test", "200"),
+        ("one.test", "ONE.test.:443", "200"),
+        ("one.test", "two.test", "421"),
+        ("two.test", "a.two.test", "200"),
+        ("a.two.test", "two.test", "200"),
+        ("two.test", "one.test", "421"),
+        // Nobody has a certificate for it: it is shown the first.
+        ("one.test", "else.test", "200"),
+        ("two.test", "else.test", "421"),
+        ("one.test", "192.0.2.1", "200"),
+        ("two.test", "[2001:db8::1]:8443", "421"),
+    ] {
+        let host = format!("Host: {host}");
+        let options = ["--cacert", &ca, "-o", "/dev/null", "-w", seen, "-H", &host];
+        let said = curl(at, name, "/", &options).await;
+        assert_eq!(said.as_deref(), Ok(status), "{name}, {host}");
+    }
+    // An address is no name to ask for in a handshake, so nobody was asked for.
+    let options = ["-k", "-o", "/dev/null", "-w", seen, "-H", "Host: two.test"];
+    assert_eq!(
+        curl(at, "127.0.0.1", "/", &options).await.as_deref(),
+        Ok("200")
+    );
+    let told = curl(
+        at,
+        "one.test",
+        "/",
+        &["--cacert", &ca, "-H", "Host: two.test"],
+    )
+    .await;
+    assert!(told.unwrap().starts_with("421 misdirected"));
+    let local = "fairlead_http_local_responses_total{route=\"-\",reason=\"misdirected\"}";
+    proxy.counts(local, 5.0).await;
 }

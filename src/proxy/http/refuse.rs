@@ -101,6 +101,19 @@ pub async fn no_route(
     answer_head(client, head, received, started_at, worker, listener, error).await
 }
 
+/// The request is for somebody else than the client has spoken to in its handshake (RFC 9110 §15.5.20).
+pub async fn misdirected(
+    client: &mut Client,
+    head: &RequestHead,
+    received: Received,
+    started_at: Time,
+    worker: &Rc<Worker>,
+    listener: &LocalListener,
+) -> Next {
+    let error = Some(ProxyError::local(FailureKind::Misdirected));
+    answer_head(client, head, received, started_at, worker, listener, error).await
+}
+
 /// An OPTIONS request with `Max-Forwards: 0` asks us and nobody behind us.
 pub async fn last_hop(
     client: &mut Client,

@@ -11,7 +11,7 @@ use crate::proxy::http::client::{Client, NoRequest, Times};
 use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::forward::{Forwarded, forward, keep_unread};
 use crate::proxy::http::record::{Ending, record};
-use crate::proxy::http::refuse::{apologise, last_hop, no_route, refuse};
+use crate::proxy::http::refuse::{apologise, last_hop, misdirected, no_route, refuse};
 use crate::proxy::http::upgrade::{Tunnel, tunnel};
 use crate::proxy::listener::LocalListener;
 use crate::proxy::origin::Origin;
@@ -101,8 +101,12 @@ async fn answer(
     if !table.is_http() {
         return Next::Abort;
     }
+    let host = head.host.of(received.bytes());
+    if table.is_misdirected(&client.stream, host) {
+        return misdirected(client, &head, received, started_at, worker, listener).await;
+    }
     let path = head.path(received.bytes());
-    let Some(route) = table.find(head.host.of(received.bytes()), path).cloned() else {
+    let Some(route) = table.find(host, path).cloned() else {
         return no_route(client, &head, received, started_at, worker, listener).await;
     };
     drop(table);

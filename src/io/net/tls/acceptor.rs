@@ -29,7 +29,7 @@ pub struct Acceptor(Arc<Listening>);
 struct Listening {
     name: Name,
     config: ListenerTls,
-    shown: Vec<Arc<Shown>>,
+    names: Arc<Names>,
     speaks: Speaks,
     secrets: Arc<Secrets>,
     orders: Published<Orders>,
@@ -72,11 +72,12 @@ impl Acceptor {
         };
         // Stamped before they are read: what is written meanwhile is read again.
         let files = stamps(client_files(config));
-        let orders = orders(name, config, &shown, speaks, &secrets)?;
+        let names = Arc::new(Names(shown));
+        let orders = orders(name, config, &names, speaks, &secrets)?;
         Ok(Acceptor(Arc::new(Listening {
             name: name.clone(),
             config: config.clone(),
-            shown,
+            names,
             speaks,
             secrets,
             orders: Published::new(orders),
@@ -100,6 +101,21 @@ impl Acceptor {
         Ok(Encrypted::new(accepted))
     }
 
+    /// Whether clients that ask for `name` and for `host` (SNI) are shown the same certificate. The host
+    /// is as in a request, without its port.
+    pub fn shows_alike(&self, name: &str, host: &[u8]) -> bool {
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        if self.0.names.0.len() < 2 || host.is_empty() || name.as_bytes().eq_ignore_ascii_case(host)
+        {
+            return true;
+        }
+        let shown = |name: &str| self.0.names.position(name).unwrap_or(0);
+        let address = host
+            .strip_prefix(b"[")
+            .and_then(|host| host.strip_suffix(b"]"));
+        std::str::from_utf8(address.unwrap_or(host)).is_ok_and(|host| shown(host) == shown(name))
+    }
+
     /// The files of its own: of clients' certificates and of ticket keys.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = self.0.secrets.files();
@@ -118,7 +134,7 @@ impl Acceptor {
             return;
         }
         *known = files;
-        match orders(&it.name, &it.config, &it.shown, it.speaks, &it.secrets) {
+        match orders(&it.name, &it.config, &it.names, it.speaks, &it.secrets) {
             Ok(orders) => {
                 it.orders.publish(orders);
                 tracing::info!(listener = %it.name, "what changed about clients' certificates is used from now on");
@@ -141,7 +157,7 @@ fn client_files(config: &ListenerTls) -> impl Iterator<Item = &PathBuf> {
 fn orders(
     name: &Name,
     config: &ListenerTls,
-    shown: &[Arc<Shown>],
+    names: &Arc<Names>,
     speaks: Speaks,
     secrets: &Arc<Secrets>,
 ) -> Result<Orders, TlsError> {
@@ -155,7 +171,7 @@ fn orders(
         None => builder.with_no_client_auth(),
         Some(verifier) => builder.with_client_cert_verifier(verifier),
     };
-    let mut by_client = builder.with_cert_resolver(Arc::new(Names(shown.to_vec())));
+    let mut by_client = builder.with_cert_resolver(Arc::<Names>::clone(names));
     by_client.alpn_protocols = speaks.names();
     by_client.ticketer = Arc::new(Tickets::new(secrets, &clients.binding(name)));
     // Nothing is kept for clients that cannot keep a ticket themselves; no data before the handshake.
@@ -182,11 +198,11 @@ fn unusable(error: &rustls::Error) -> TlsError {
 struct Names(Vec<Arc<Shown>>);
 
 impl Names {
-    /// The first that is made for this name, exactly or by a wildcard.
-    fn find(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+    /// Which is the first that is made for this name, exactly or by a wildcard.
+    fn position(&self, name: &str) -> Option<usize> {
         let name = ServerName::try_from(name).ok()?;
-        let mut pairs = self.0.iter().map(|shown| shown.pair());
-        pairs.find(|pair| {
+        self.0.iter().position(|shown| {
+            let pair = shown.pair();
             let leaf = pair.end_entity_cert().and_then(ParsedCertificate::try_from);
             leaf.is_ok_and(|leaf| verify_server_name(&leaf, &name).is_ok())
         })
@@ -195,7 +211,7 @@ impl Names {
 
 impl ResolvesServerCert for Names {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let named = hello.server_name().and_then(|name| self.find(name));
-        named.or_else(|| Some(self.0.first()?.pair()))
+        let named = hello.server_name().and_then(|name| self.position(name));
+        Some(self.0.get(named.unwrap_or(0))?.pair())
     }
 }

@@ -132,6 +132,15 @@ impl Encrypted {
         self.stream.get_ref().1.alpn_protocol().is_some()
     }
 
+    /// The name a client has asked for (SNI, RFC 6066 §3), in lower case; `None` where it has not, or
+    /// where we are the client.
+    pub fn server_name(&self) -> Option<&str> {
+        match &self.stream {
+            TlsStream::Server(stream) => stream.get_ref().1.server_name(),
+            TlsStream::Client(_) => None,
+        }
+    }
+
     /// The subject of the certificate the other side has shown and proven, as RFC 4514 writes it.
     pub fn subject(&self) -> Option<&Arc<str>> {
         self.subject.as_ref()
