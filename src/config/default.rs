@@ -6,9 +6,11 @@ use std::time::Duration;
 /// Client connections of the whole process. Two descriptors each fit a `LimitNOFILE` of 1,048,576
 /// many times over; the process lowers it to what its descriptor limit allows.
 pub const CONNECTIONS_MAX: usize = 100_000;
-/// Descriptors that no client connection may use: listeners, event queues, probes, the API with its
-/// connections, logs, the configuration.
-pub const DESCRIPTORS_KEPT: usize = 256;
+/// Descriptors that no client is let in with: for probes, the API with its connections, connections to
+/// endpoints, logs. A tenth of the limit where that is more.
+pub const DESCRIPTORS_KEPT: u64 = 32;
+/// A connection that waits for a request this long is closed when descriptors are short.
+pub const SPARE_AFTER: Duration = Duration::from_secs(1);
 /// SIGTERM to forced end: the grace of the five systems' orchestrators is 30 s.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 /// Connections of one worker that are told that a limit is reached, at a time. Beyond that they are

@@ -1,14 +1,15 @@
 //! Whether the process may be sent traffic, and if not, why.
 //!
 //! Ready = a configuration is applied, its listeners are bound, every upstream has had a first
-//! verdict or has waited long enough for one, and no drain has begun. A later reload never makes a
-//! ready process unready.
+//! verdict or has waited long enough for one, no drain has begun, and there are descriptors to let
+//! clients in with. A later reload never makes a ready process unready.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::base::time::Time;
 use crate::config::default;
+use crate::model::strain::Strain;
 use crate::upstream::cell::UpstreamCell;
 
 /// What the process has reached. Set by the process, read by `/readyz`.
@@ -18,6 +19,7 @@ pub struct Readiness {
     is_bound: AtomicBool,
     has_verdicts: AtomicBool,
     is_draining: AtomicBool,
+    strain: Arc<Strain>,
 }
 
 /// One condition.
@@ -31,16 +33,22 @@ pub struct Condition {
 
 impl Default for Readiness {
     fn default() -> Readiness {
+        Readiness::new(Arc::default())
+    }
+}
+
+impl Readiness {
+    /// Nothing is reached yet. A strain makes it unready for as long as it lasts.
+    pub fn new(strain: Arc<Strain>) -> Readiness {
         Readiness {
             applied_at: AtomicU64::new(Time::NEVER.as_nanos()),
             is_bound: AtomicBool::new(false),
             has_verdicts: AtomicBool::new(false),
             is_draining: AtomicBool::new(false),
+            strain,
         }
     }
-}
 
-impl Readiness {
     /// The first configuration is in force.
     pub fn applied(&self, now: Time) {
         self.applied_at.fetch_min(now.as_nanos(), Ordering::Relaxed);
@@ -69,7 +77,7 @@ impl Readiness {
     }
 
     /// Every condition, in the order in which a start reaches them.
-    pub fn conditions(&self, upstreams: &[Arc<UpstreamCell>], now: Time) -> [Condition; 4] {
+    pub fn conditions(&self, upstreams: &[Arc<UpstreamCell>], now: Time) -> [Condition; 5] {
         let applied_at = Time::from_nanos(self.applied_at.load(Ordering::Relaxed));
         let is_applied = applied_at != Time::NEVER;
         [
@@ -88,6 +96,11 @@ impl Readiness {
             condition("not draining", !self.is_draining(), || {
                 "a drain has begun".to_owned()
             }),
+            condition(
+                "descriptors left",
+                !self.strain.is_accepting_paused(),
+                || "no client is let in until some are free".to_owned(),
+            ),
         ]
     }
 

@@ -10,4 +10,5 @@ pub mod network;
 pub mod order;
 pub mod role;
 pub mod source;
+pub mod strain;
 pub mod verdict;

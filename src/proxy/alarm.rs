@@ -69,6 +69,8 @@ struct Entry {
     deadline: Cell<Time>,
     /// The phase of a drain that ends this connection.
     ends_at: Cell<DrainPhase>,
+    /// From then on it is closed when the process is short of something.
+    spare_at: Cell<Time>,
     rung: Cell<Option<Rung>>,
     incarnation: RefCell<Option<Arc<Incarnation>>>,
     /// What its connection knows, or was last woken for.
@@ -82,6 +84,7 @@ impl Alarms {
         let entry = Rc::new(Entry {
             deadline: Cell::new(Time::NEVER),
             ends_at: Cell::new(DrainPhase::Ending),
+            spare_at: Cell::new(Time::NEVER),
             rung: Cell::new(None),
             incarnation: RefCell::new(None),
             is_frozen: Cell::new(false),
@@ -110,14 +113,17 @@ impl Alarms {
     }
 
     /// Rings every alarm whose time has come. Who rang and whoever was frozen or thawed is woken by
-    /// [`Alarms::wake_some`]. Returns how many connections are registered.
-    pub fn sweep(&self, now: Time) -> usize {
+    /// [`Alarms::wake_some`]. Returns how many connections are registered. With `ends_idle` those that
+    /// can be spared are told to end.
+    pub fn sweep(&self, now: Time, ends_idle: bool) -> usize {
         let slots = self.slots.borrow();
         let mut at_rest = self.due.borrow_mut();
         let mut amid = Vec::new();
         for entry in slots.entries.iter().flatten() {
             let phase = entry.incarnation.borrow().as_ref().map(|life| life.phase());
             let rung = entry.due(phase, now, self.phase.get());
+            let rung =
+                rung.or_else(|| (ends_idle && now >= entry.spare_at.get()).then_some(Rung::Drain));
             if rung.is_some() {
                 entry.rung.set(rung);
             }
@@ -195,6 +201,11 @@ impl Alarm {
         self.entry.is_frozen.set(is_frozen);
     }
 
+    /// From `at` on nothing would be lost if it were closed; `Time::NEVER` for what is in use.
+    pub fn set_spare(&self, at: Time) {
+        self.entry.spare_at.set(at);
+    }
+
     /// An idle connection ends as soon as a drain begins; a busy one when it ends.
     pub fn set_idle(&self, is_idle: bool) {
         let ends_at = if is_idle {
@@ -256,15 +267,15 @@ mod tests {
         let alarm = alarms.register();
         alarm.set_deadline(Time::from_millis(10));
         assert_eq!(
-            (alarms.sweep(Time::from_millis(9)), rung(&alarm)),
+            (alarms.sweep(Time::from_millis(9), false), rung(&alarm)),
             (1, Poll::Pending)
         );
-        alarms.sweep(Time::from_millis(10));
+        alarms.sweep(Time::from_millis(10), false);
         assert_eq!(rung(&alarm), Poll::Ready(Rung::Deadline));
         alarm.set_deadline(Time::from_millis(20));
         assert_eq!(rung(&alarm), Poll::Pending);
         drop(alarm);
-        assert_eq!(alarms.sweep(Time::from_millis(30)), 0);
+        assert_eq!(alarms.sweep(Time::from_millis(30), false), 0);
     }
 
     #[test]
@@ -276,10 +287,10 @@ mod tests {
         alarm.set_idle(true);
         alarm.set_deadline(Time::ZERO);
         alarms.drain(DrainPhase::Finishing);
-        alarms.sweep(Time::from_millis(1));
+        alarms.sweep(Time::from_millis(1), false);
         assert_eq!(rung(&alarm), Poll::Ready(Rung::Drain));
         life.retire(RetireReason::Demoted);
-        alarms.sweep(Time::from_millis(1));
+        alarms.sweep(Time::from_millis(1), false);
         assert_eq!(
             rung(&alarm),
             Poll::Ready(Rung::Retired(RetireReason::Demoted))
@@ -309,7 +320,7 @@ mod tests {
             }
             let polled = alarm.poll_rung(&mut Context::from_waker(&waker));
             assert_eq!(polled, Poll::Pending);
-            alarms.sweep(Time::ZERO);
+            alarms.sweep(Time::ZERO, false);
             assert!(!alarms.wake_some());
             let count = woken.0.load(std::sync::atomic::Ordering::Relaxed);
             assert_eq!(count, expected, "frozen: {is_frozen}");
@@ -340,7 +351,7 @@ mod tests {
             );
         }
         life.retire(RetireReason::Demoted);
-        alarms.sweep(Time::ZERO);
+        alarms.sweep(Time::ZERO, false);
         let retired = Poll::Ready(Rung::Retired(RetireReason::Demoted));
         // Nobody has been woken, and everybody can see it.
         assert!(crowd.iter().all(|alarm| rung(alarm) == retired));
@@ -359,13 +370,26 @@ mod tests {
         let (idle, busy) = (alarms.register(), alarms.register());
         idle.set_idle(true);
         alarms.drain(DrainPhase::Finishing);
-        alarms.sweep(Time::ZERO);
+        alarms.sweep(Time::ZERO, false);
         assert_eq!(
             (rung(&idle), rung(&busy)),
             (Poll::Ready(Rung::Drain), Poll::Pending)
         );
         alarms.drain(DrainPhase::Ending);
-        alarms.sweep(Time::ZERO);
+        alarms.sweep(Time::ZERO, false);
         assert_eq!(rung(&busy), Poll::Ready(Rung::Drain));
+    }
+
+    #[test]
+    fn only_who_can_be_spared_ends_for_others() {
+        let alarms = Rc::new(Alarms::default());
+        let (spare, recent, busy) = (alarms.register(), alarms.register(), alarms.register());
+        spare.set_spare(Time::from_millis(10));
+        recent.set_spare(Time::from_millis(11));
+        alarms.sweep(Time::from_millis(10), false);
+        assert_eq!(rung(&spare), Poll::Pending);
+        alarms.sweep(Time::from_millis(10), true);
+        assert_eq!(rung(&spare), Poll::Ready(Rung::Drain));
+        assert_eq!((rung(&recent), rung(&busy)), (Poll::Pending, Poll::Pending));
     }
 }

@@ -133,6 +133,7 @@ impl Scene {
             Tasks::default(),
             access_log,
             Arc::default(),
+            Arc::default(),
         ));
         let upstream = worker.upstream(&cell);
         Scene {

@@ -16,6 +16,7 @@ use crate::base::time::{self, Time};
 use crate::io::net::relay::Stock;
 use crate::model::name::Name;
 use crate::model::role::WantedRole;
+use crate::model::strain::Strain;
 use crate::proxy::alarm::Alarms;
 use crate::proxy::buffers::Buffers;
 use crate::proxy::http::heads::Heads;
@@ -50,6 +51,8 @@ pub struct Worker {
     pub pool: Pool,
     /// What the Postgres sessions of all workers share.
     pub postgres: Arc<Tables>,
+    /// What the process is short of.
+    pub strain: Arc<Strain>,
     date: RefCell<HttpDate>,
     swept_at: Cell<Time>,
     upstreams: RefCell<HashMap<Name, Rc<LocalUpstream>>>,
@@ -71,6 +74,7 @@ impl Worker {
         tasks: Tasks,
         access_log: AccessLog,
         postgres: Arc<Tables>,
+        strain: Arc<Strain>,
     ) -> Worker {
         Worker {
             index,
@@ -83,6 +87,7 @@ impl Worker {
             relays: Rc::default(),
             pool: Pool::default(),
             postgres,
+            strain,
             date: RefCell::default(),
             swept_at: Cell::new(time::now()),
             upstreams: RefCell::default(),
@@ -134,12 +139,13 @@ impl Worker {
             }
             let now = time::now();
             self.swept_at.set(now);
-            self.alarms.sweep(now);
+            let ends_idle = self.strain.ends_idle();
+            self.alarms.sweep(now, ends_idle);
             while self.alarms.wake_some() {
                 // What is ready by now, new clients above all, goes before the next batch.
                 tokio::task::yield_now().await;
             }
-            self.pool.sweep(now);
+            self.pool.sweep(now, ends_idle);
             self.forget_unused();
         }
     }

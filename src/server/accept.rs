@@ -3,45 +3,100 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::base::time;
 use crate::config::default;
 use crate::model::failure::FailureKind;
+use crate::model::strain::Strain;
 use crate::proxy::connection::{ConnInfo, serve};
 use crate::proxy::listener::{Admitted, ListenerCell, LocalListener};
 use crate::proxy::origin::Origin;
 use crate::proxy::worker::Worker;
+use crate::server::descriptors;
 use crate::server::threads::{Command, OfWorker, Workers};
 use crate::telemetry::handles::ListenerCounts;
 
-/// When descriptors run out, accepting pauses this long instead of spinning.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
-
-/// The connection limit of the whole process.
+/// The connection limit of the whole process, and of its descriptors.
 #[derive(Debug)]
 pub struct Admission {
     connections: AtomicUsize,
     max: AtomicUsize,
+    /// The descriptor number from which on accepting pauses.
+    threshold: AtomicI32,
+    /// Descriptors of the process itself: as many as it had at its start.
+    own: OnceLock<RawFd>,
+    strain: Arc<Strain>,
 }
 
 impl Admission {
-    /// A limit of `max` client connections.
-    pub fn new(max: usize) -> Admission {
+    /// A limit of `max` client connections. `strain` hears of a lack of descriptors.
+    pub fn new(max: usize, strain: Arc<Strain>) -> Admission {
         Admission {
             connections: AtomicUsize::new(0),
             max: AtomicUsize::new(max),
+            threshold: AtomicI32::new(descriptors::threshold()),
+            own: OnceLock::new(),
+            strain,
         }
     }
 
-    /// Another limit, from now on.
-    pub fn set_max(&self, max: usize) {
+    /// Another limit, from now on, or as much of it as the descriptors allow, whose limit is read anew.
+    /// Warns of fewer when `is_news`.
+    pub fn configure(&self, max: usize, is_news: bool) {
+        let own = *self.own.get_or_init(descriptors::lowest_free);
+        let max = descriptors::connections_allowed(max, own, is_news);
         self.max.store(max, Ordering::Relaxed);
+        self.threshold
+            .store(descriptors::threshold(), Ordering::Relaxed);
+    }
+
+    /// What the process is short of.
+    pub fn strain(&self) -> &Arc<Strain> {
+        &self.strain
+    }
+
+    /// Whether this connection has taken one of the last descriptors that clients may have.
+    fn is_last(&self, stream: &TcpStream) -> bool {
+        stream.as_raw_fd() >= self.threshold.load(Ordering::Relaxed)
+    }
+
+    /// Waits until there are descriptors again; one look apart at least, so that nobody spins.
+    async fn wait_for_descriptors(&self, socket: &TcpListener) {
+        let pause = self.strain.pause();
+        if pause.is_first {
+            tracing::warn!("out of descriptors: not accepting until some are free");
+        }
+        loop {
+            tokio::time::sleep(descriptors::LOOK).await;
+            if descriptors::has_room(socket, self.threshold.load(Ordering::Relaxed)) {
+                break;
+            }
+        }
+        drop(pause);
+        if !self.strain.is_accepting_paused() {
+            tracing::info!("accepting again");
+        }
+    }
+
+    /// A client that went away while it was being accepted costs nothing; a lack of descriptors or
+    /// memory is waited out.
+    async fn pause_after(&self, error: &io::Error, socket: &TcpListener, listener: &ListenerCell) {
+        let is_clients_fault = matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::Interrupted
+        );
+        if !is_clients_fault {
+            tracing::debug!(listener = %listener.name, %error, "cannot accept");
+            self.wait_for_descriptors(socket).await;
+        }
     }
 
     /// Counts a connection until the result is dropped; `None` at the limit.
@@ -137,13 +192,21 @@ impl Gate {
 
 /// Accepts on this worker's own socket, for ever.
 pub async fn accept_here(socket: TcpListener, listener: Rc<LocalListener>, gate: Rc<Gate>) {
+    let admission = Arc::clone(&gate.admission);
     loop {
         match socket.accept().await {
             Ok((stream, client)) => {
                 let of_worker = OfWorker::new(&gate.connections);
+                let is_last = admission.is_last(&stream);
                 gate.serve(stream, client, Rc::clone(&listener), of_worker);
+                if is_last {
+                    admission.wait_for_descriptors(&socket).await;
+                }
             }
-            Err(error) => pause_after(&error, &listener.cell).await,
+            Err(error) => {
+                let pause = admission.pause_after(&error, &socket, &listener.cell);
+                pause.await;
+            }
         }
     }
 }
@@ -154,9 +217,11 @@ pub async fn accept_balanced(
     listener: Arc<ListenerCell>,
     workers: Arc<Workers>,
 ) {
+    let admission = Arc::clone(&workers.admission);
     loop {
         match socket.accept().await {
             Ok((stream, client)) => {
+                let is_last = admission.is_last(&stream);
                 if let (Ok(stream), Some((worker, counted))) =
                     (stream.into_std(), workers.take_place())
                 {
@@ -169,23 +234,11 @@ pub async fn accept_balanced(
                     };
                     workers.tell(worker, command).await;
                 }
+                if is_last {
+                    admission.wait_for_descriptors(&socket).await;
+                }
             }
-            Err(error) => pause_after(&error, &listener).await,
+            Err(error) => admission.pause_after(&error, &socket, &listener).await,
         }
-    }
-}
-
-/// A client that went away while it was being accepted costs nothing; a lack of descriptors or
-/// memory is waited out.
-async fn pause_after(error: &io::Error, listener: &ListenerCell) {
-    let is_clients_fault = matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::Interrupted
-    );
-    if !is_clients_fault {
-        tracing::warn!(listener = %listener.name, %error, "cannot accept for a moment");
-        tokio::time::sleep(EXHAUSTED_PAUSE).await;
     }
 }

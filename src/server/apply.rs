@@ -22,7 +22,6 @@ use crate::model::name::Name;
 use crate::proxy::listener::{ListenerCell, ListenerPicture, RouteEntry, SubjectFields};
 use crate::server::accept::Admission;
 use crate::server::certificates::{Certificates, InUse};
-use crate::server::descriptors::connections_allowed;
 use crate::server::listening::{Accepting, Bound, SocketId};
 use crate::server::threads::Workers;
 use crate::server::tls::{OpenError, Opened};
@@ -128,8 +127,7 @@ impl InForce {
         let connections_max = config.process.connections_max;
         let is_news =
             self.generation == 0 || self.config.process.connections_max != connections_max;
-        let connections_max = connections_allowed(connections_max, is_news);
-        self.parts.admission.set_max(connections_max);
+        self.parts.admission.configure(connections_max, is_news);
         self.start_upstreams(&config).await;
         // The old pictures are kept until the new ones hold the same counts.
         self.publish_listeners(&config, &tls);

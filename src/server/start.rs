@@ -85,7 +85,7 @@ impl Server {
         let control = Control::start()?;
         let (parts, journal) = parts(&config)?;
         let (reload, reload_calls) = mpsc::channel(default::RELOAD_QUEUE);
-        let readiness = Arc::new(Readiness::default());
+        let readiness = Arc::new(Readiness::new(Arc::clone(&parts.metrics.strain)));
         let doors = (config.admin.clone(), config.metrics.clone());
         let fences = Arc::clone(&parts.surroundings.fences);
         // Detached on purpose: they work for as long as the process lives.
@@ -374,7 +374,10 @@ fn parts(config: &Config) -> Result<(Parts, Arc<Journal>), StartError> {
     let tasks = Tasks::default();
     let metrics = Arc::new(Metrics::new(count, tasks.clone()));
     let access_log = AccessLog::new(metrics.log_dropped());
-    let admission = Arc::new(Admission::new(config.process.connections_max));
+    let admission = Arc::new(Admission::new(
+        config.process.connections_max,
+        Arc::clone(&metrics.strain),
+    ));
     let postgres = Arc::new(Tables::new(metrics.cancel_keys_refused()));
     let workers = Workers::start(count, tasks.clone(), &admission, &access_log, &postgres)?;
     let journal = Arc::new(Journal::default());

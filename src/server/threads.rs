@@ -85,6 +85,8 @@ pub struct Workers {
     pub bells: Bells,
     /// Their connections, and how many of them panicked.
     pub tasks: Tasks,
+    /// The limits of the process.
+    pub admission: Arc<Admission>,
 }
 
 #[derive(Debug)]
@@ -141,6 +143,7 @@ impl Workers {
             handles,
             bells,
             tasks,
+            admission: Arc::clone(admission),
         })
     }
 
@@ -220,6 +223,7 @@ impl WorkerThread {
             self.tasks.clone(),
             self.access_log.clone(),
             Arc::clone(&self.postgres),
+            Arc::clone(self.admission.strain()),
         ));
         let sweeper = Rc::clone(&worker);
         let bell = Arc::clone(&self.bell);
@@ -340,7 +344,7 @@ mod tests {
     #[test]
     fn a_burst_spreads_before_any_worker_has_looked() {
         let tasks = Tasks::default();
-        let admission = Arc::new(Admission::new(1));
+        let admission = Arc::new(Admission::new(1, Arc::default()));
         let access_log = AccessLog::new(Arc::default());
         let workers = Workers::start(3, tasks, &admission, &access_log, &Arc::default()).unwrap();
         let places: Vec<_> = (0..6).filter_map(|_| workers.take_place()).collect();

@@ -106,6 +106,10 @@ catalog! {
         "Reloads by result: applied, refused.";
     PANICS Counter "fairlead_panics_total" []
         "Tasks that ended in a panic; each ended alone.";
+    ACCEPT_PAUSED Gauge "fairlead_accept_paused" []
+        "1 while no client is let in because descriptors have run out; they wait in the kernel.";
+    ACCEPT_PAUSES Counter "fairlead_accept_pauses_total" []
+        "Times accepting paused because descriptors had run out.";
     LOG_DROPPED Counter "fairlead_log_dropped_total" []
         "Access-log records dropped because the writer could not keep up or failed.";
     CANCEL_KEYS_REFUSED Counter "fairlead_postgres_cancel_keys_refused_total" []

@@ -66,6 +66,10 @@ impl Families {
             self.number(&catalog::CONFIG_RELOADS, &[result], tally.value());
         }
         self.number(&catalog::PANICS, &[], metrics.panics());
+        let strain = &metrics.strain;
+        let is_paused = u64::from(strain.is_accepting_paused());
+        self.number(&catalog::ACCEPT_PAUSED, &[], is_paused);
+        self.number(&catalog::ACCEPT_PAUSES, &[], strain.pauses());
     }
 
     /// When each certificate ends.

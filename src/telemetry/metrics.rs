@@ -11,6 +11,7 @@ use prometheus::{Encoder as _, TextEncoder};
 use crate::base::task::Tasks;
 use crate::base::time::{since_epoch, wall_now};
 use crate::model::name::Name;
+use crate::model::strain::Strain;
 use crate::telemetry::families::Families;
 use crate::telemetry::handles::{ListenerCounts, RouteCounts, UpstreamCounts};
 use crate::telemetry::local::Tally;
@@ -27,6 +28,8 @@ pub struct Metrics {
     certificates: Mutex<Vec<(Name, SystemTime)>>,
     tasks: Tasks,
     pub(crate) process: ProcessCounts,
+    /// What the process is short of.
+    pub strain: Arc<Strain>,
 }
 
 /// The handles that somebody still holds.
@@ -74,6 +77,7 @@ impl Metrics {
             certificates: Mutex::default(),
             tasks,
             process: ProcessCounts::default(),
+            strain: Arc::default(),
         }
     }
 

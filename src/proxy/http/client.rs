@@ -4,6 +4,7 @@ use std::mem;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::base::time::Time;
 use crate::config::default;
 use crate::config::listener::{HttpListener, MinRate};
 use crate::io::net::stream::Stream;
@@ -135,10 +136,13 @@ impl Client {
         }
         self.alarm.set_deadline(worker.recently().after(idle_for));
         self.alarm.set_idle(true);
+        self.alarm
+            .set_spare(worker.recently().after(default::SPARE_AFTER));
         let received = wire::receive(&mut self.stream, &self.alarm, &worker.buffers)
             .await
             .ok()?;
         self.alarm.set_idle(false);
+        self.alarm.set_spare(Time::NEVER);
         (!received.is_empty()).then_some(received)
     }
 

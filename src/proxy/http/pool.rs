@@ -60,10 +60,11 @@ impl Pool {
         }
     }
 
-    /// Closes what is too old, was closed by the endpoint, or belongs to one that left.
-    pub fn sweep(&self, now: Time) {
+    /// Closes what is too old, was closed by the endpoint, or belongs to one that left; everything when
+    /// `ends_idle`.
+    pub fn sweep(&self, now: Time, ends_idle: bool) {
         self.endpoints.borrow_mut().retain(|_, idle| {
-            if idle.incarnation.is_retired() {
+            if ends_idle || idle.incarnation.is_retired() {
                 return false;
             }
             idle.connections

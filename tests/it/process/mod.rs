@@ -1,5 +1,6 @@
 //! The process, from outside: its program, its signals, its file, its logs, its ports.
 
+mod descriptors;
 mod drain;
 mod limits;
 mod logs;
@@ -56,7 +57,16 @@ impl Daemon {
 
     /// The same with a file that is there already.
     async fn start_at(folder: TempDir, file: &Path, variables: &[(&str, &str)]) -> Daemon {
-        let mut command = Command::new(FAIRLEAD);
+        Daemon::start_as(Command::new(FAIRLEAD), folder, file, variables).await
+    }
+
+    /// The same as the end of a command that runs what is behind it.
+    async fn start_as(
+        mut command: Command,
+        folder: TempDir,
+        file: &Path,
+        variables: &[(&str, &str)],
+    ) -> Daemon {
         command.arg("run").arg("-c").arg(file);
         command
             .env_remove("NOTIFY_SOCKET")
