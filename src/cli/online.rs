@@ -158,7 +158,8 @@ async fn ask_endpoint(
     };
     let tls = upstream.tls.as_ref();
     let tls = tls.map(|tls| (tls, Speaks::of(upstream.kind)));
-    let mut probe = probe::build(&health.probe, socket, &address.to_string(), tls);
+    let header = upstream.proxy_protocol;
+    let mut probe = probe::build(&health.probe, socket, &address.to_string(), tls, header);
     let began_at = time::now();
     match tokio::time::timeout(health.timeout, probe.probe()).await {
         Ok(Ok(evidence)) => {

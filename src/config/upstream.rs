@@ -25,6 +25,9 @@ pub struct Upstream {
     pub source: Option<Source>,
     /// TLS to the endpoints, for sessions, requests and probes alike; none = in clear.
     pub tls: Option<UpstreamTls>,
+    /// Every connection to an endpoint begins with a PROXY protocol header; none = no connection
+    /// does.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// What a replica may lack to take reads.
     pub lag_max: LagMax,
     /// Held clients that are let go per second when there is an endpoint again; 0 = all at once.
@@ -54,6 +57,25 @@ pub struct LagMax {
     pub bytes: Option<u64>,
     /// Age of the last replayed transaction; an idle primary is no lag.
     pub time: Option<Duration>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProxyVersion {
+    /// A line of text: addresses and nothing else.
+    V1,
+    /// Binary: also the client's TLS, an id, a checksum.
+    V2,
+}
+
+impl ProxyVersion {
+    /// The word in `proxy_protocol = "…"`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ProxyVersion::V1 => "v1",
+            ProxyVersion::V2 => "v2",
+        }
+    }
 }
 
 /// What the endpoints of an upstream speak.

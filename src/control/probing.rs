@@ -80,7 +80,8 @@ impl Actor {
         };
         let tls = self.config.tls.as_ref();
         let tls = tls.map(|tls| (tls, Speaks::of(self.config.kind)));
-        let probe = probe::build(&health.probe, socket, &endpoint.id, tls);
+        let header = self.config.proxy_protocol;
+        let probe = probe::build(&health.probe, socket, &endpoint.id, tls, header);
         let reports = self.to_self.reports.clone();
         let running = probe::run(probe, rhythm, (endpoint.id.clone(), self.runs), reports);
         let task = Ending(self.surroundings.tasks.spawn(running).abort_handle());

@@ -145,7 +145,8 @@ async fn serve_session(
         held: &listener.cell.held,
         settings,
     };
-    let session = Session::new(stream, asked).with_tls(SessionTls {
+    let session = Session::new(stream, asked).with_origin(info.origin);
+    let session = session.with_tls(SessionTls {
         acceptor: table.picture.acceptor.clone(),
         connector: route.connector.clone(),
     });

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::io::net::dial::{DialOptions, dial};
@@ -39,7 +40,8 @@ pub async fn accept(
     })
 }
 
-/// Connects to an endpoint, and secures the connection where that is configured.
+/// Connects to an endpoint, sends it the PROXY protocol `header` unless that is empty, and secures
+/// the connection where that is configured.
 ///
 /// # Errors
 /// There is no connection, or the endpoint is not who it should be: the text says why.
@@ -48,8 +50,13 @@ pub async fn reach(
     timeout: Duration,
     connector: Option<&Connector>,
     options: DialOptions,
+    header: &[u8],
 ) -> io::Result<Stream> {
-    let stream = dial(lease.socket(), timeout, options).await?;
+    let mut stream = dial(lease.socket(), timeout, options).await?;
+    if !header.is_empty() {
+        // The first bytes of a connection: there is room for them.
+        stream.write_all(header).await?;
+    }
     let Some(connector) = connector else {
         return Ok(stream.into());
     };

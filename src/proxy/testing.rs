@@ -296,6 +296,7 @@ fn config(endpoints: &[SocketAddr]) -> Upstream {
         endpoints: endpoints.collect(),
         source: None,
         tls: None,
+        proxy_protocol: None,
         lag_max: Default::default(),
         release_rate: crate::config::default::RELEASE_RATE,
         held_max: crate::config::default::HELD_MAX,

@@ -56,6 +56,7 @@ pub struct Worker {
     date: RefCell<HttpDate>,
     swept_at: Cell<Time>,
     upstreams: RefCell<HashMap<Name, Rc<LocalUpstream>>>,
+    last_number: Cell<u64>,
 }
 
 /// An upstream as one worker sees it.
@@ -91,6 +92,7 @@ impl Worker {
             date: RefCell::default(),
             swept_at: Cell::new(time::now()),
             upstreams: RefCell::default(),
+            last_number: Cell::default(),
         }
     }
 
@@ -111,6 +113,13 @@ impl Worker {
     pub fn request_id(&self) -> RequestId {
         let mut rng = self.rng.borrow_mut();
         RequestId::from_bits(rng.bits(), rng.bits())
+    }
+
+    /// The number of a new client connection; no other of this worker has it.
+    pub fn number(&self) -> u64 {
+        let number = self.last_number.get().wrapping_add(1);
+        self.last_number.set(number);
+        number
     }
 
     /// This worker's view of an upstream. A reload that replaces the cell replaces the view.

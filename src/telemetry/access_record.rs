@@ -158,7 +158,10 @@ pub const FIELDS: &[(&str, &str)] = &[
         "detail",
         "`http`: in which way a request or an answer was bad",
     ),
-    ("request_id", "`http`: the id sent to the endpoint and back"),
+    (
+        "request_id",
+        "the id sent to the endpoint: of an exchange, or of a session with a version 2 PROXY protocol header",
+    ),
     ("role", "sessions: the role of the endpoint"),
     ("epoch", "sessions: the epoch of the endpoint"),
     (

@@ -125,6 +125,7 @@ fn upstream(kind: UpstreamKind, probe: Probe, endpoints: &[&str]) -> Upstream {
         endpoints: endpoints.collect(),
         source: None,
         tls: None,
+        proxy_protocol: None,
         lag_max: Default::default(),
         release_rate: fairlead::config::default::RELEASE_RATE,
         held_max: fairlead::config::default::HELD_MAX,

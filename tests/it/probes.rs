@@ -32,7 +32,7 @@ fn postgres_probe(server: &PostgresServer, user: &str, password: Option<&str>) -
         database: "postgres".to_owned(),
         password: password.map(|text| Secret::new(text.to_owned())),
     });
-    build(&config, server.address(), &server.endpoint(), None)
+    build(&config, server.address(), &server.endpoint(), None, None)
 }
 
 async fn postgres_facts(probe: &mut Box<dyn Probe>) -> PostgresFacts {
@@ -47,7 +47,7 @@ fn redis_probe(redis: &RedisServer, user: Option<&str>, password: Option<&str>) 
         user: user.map(str::to_owned),
         password: password.map(|text| Secret::new(text.to_owned())),
     });
-    build(&config, redis.address(), &redis.endpoint(), None)
+    build(&config, redis.address(), &redis.endpoint(), None, None)
 }
 
 async fn redis_facts(probe: &mut Box<dyn Probe>) -> RedisFacts {
@@ -279,7 +279,7 @@ async fn a_redis_that_loads_its_data_shows_its_role_and_that_it_loads() {
 async fn tcp_only_needs_a_listener() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let mut probe = build(&Config::Tcp, address, "x:1", None);
+    let mut probe = build(&Config::Tcp, address, "x:1", None, None);
     assert_eq!(
         ask(&mut probe).await,
         Ok(Evidence::Alive("connected".into()))
@@ -312,28 +312,42 @@ async fn say(answer: &'static [u8]) -> (SocketAddr, tokio::task::JoinHandle<()>)
 async fn what_speaks_something_else_is_a_bad_answer() {
     let (http, _task) = say(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
     let redis = Config::Redis(RedisProbe::default());
-    let bad = failure(&mut build(&redis, http, "x:1", None)).await;
+    let bad = failure(&mut build(&redis, http, "x:1", None, None)).await;
     assert_eq!(bad, ProbeFailureKind::BadAnswer);
     let server = PostgresProbe {
         user: "u".into(),
         database: "d".into(),
         password: None,
     };
-    let failed = failure(&mut build(&Config::Postgres(server), http, "x:1", None)).await;
+    let failed = failure(&mut build(
+        &Config::Postgres(server),
+        http,
+        "x:1",
+        None,
+        None,
+    ))
+    .await;
     // Read as a message of Postgres, the text announces a length that never comes.
     assert!(matches!(
         failed,
         ProbeFailureKind::BadAnswer | ProbeFailureKind::Connect
     ));
     let (redis, _task) = say(b"-ERR unknown command\r\n").await;
-    let bad = failure(&mut build(&http_probe(200..=200, None), redis, "x:1", None)).await;
+    let bad = failure(&mut build(
+        &http_probe(200..=200, None),
+        redis,
+        "x:1",
+        None,
+        None,
+    ))
+    .await;
     assert_eq!(bad, ProbeFailureKind::BadAnswer);
     let (mute, _task) = say(b"").await;
     for config in [
         http_probe(200..=200, None),
         Config::Redis(RedisProbe::default()),
     ] {
-        let gone = failure(&mut build(&config, mute, "x:1", None)).await;
+        let gone = failure(&mut build(&config, mute, "x:1", None, None)).await;
         assert_eq!(gone, ProbeFailureKind::Connect);
     }
 }
@@ -383,6 +397,7 @@ async fn http_looks_at_status_and_body() {
         address,
         "app.example:80",
         None,
+        None,
     );
     assert_eq!(ask(&mut probe).await, alive);
     let (address, _task) = application(200).await;
@@ -391,7 +406,7 @@ async fn http_looks_at_status_and_body() {
         ("not there", false),
     ] {
         let config = http_probe(200..=200, Some(body));
-        let asked = ask(&mut build(&config, address, "app.example:80", None)).await;
+        let asked = ask(&mut build(&config, address, "app.example:80", None, None)).await;
         assert_eq!(asked.is_ok(), is_found, "{asked:?}");
     }
     let (address, _task) = application(503).await;
@@ -399,6 +414,7 @@ async fn http_looks_at_status_and_body() {
         &http_probe(200..=299, None),
         address,
         "x:1",
+        None,
         None,
     ))
     .await;
@@ -408,6 +424,12 @@ async fn http_looks_at_status_and_body() {
     );
 
     let nobody = Port::reserve();
-    let mut probe = build(&http_probe(200..=299, None), nobody.address(), "x:1", None);
+    let mut probe = build(
+        &http_probe(200..=299, None),
+        nobody.address(),
+        "x:1",
+        None,
+        None,
+    );
     assert_eq!(failure(&mut probe).await, ProbeFailureKind::Connect);
 }

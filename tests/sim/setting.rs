@@ -75,6 +75,7 @@ pub(crate) fn config(kind: UpstreamKind, rng: &mut Rng) -> Upstream {
         endpoints: (0..count).map(|at| endpoint(at, 1)).collect(),
         source,
         tls: None,
+        proxy_protocol: None,
         lag_max: LagMax {
             bytes: (rng.below(2) == 0).then_some(1000),
             time: (kind == UpstreamKind::Postgres && rng.below(2) == 0)

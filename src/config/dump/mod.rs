@@ -264,6 +264,9 @@ pub(super) fn upstream(upstream: &Upstream) -> Section {
     if let Some(tls) = &upstream.tls {
         source::put_tls(&mut section, "tls", tls);
     }
+    if let Some(version) = upstream.proxy_protocol {
+        section.text("proxy_protocol", version.as_str());
+    }
     if let Some(bytes) = upstream.lag_max.bytes {
         section.text("max_lag", &format_size(bytes));
     }

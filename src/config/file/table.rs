@@ -126,6 +126,7 @@ pub struct UpstreamTable {
     pub source: Field<SourceTable>,
     pub health: Field<HealthTable>,
     pub tls: Field<UpstreamTlsTable>,
+    pub proxy_protocol: Field<ProxyVersionWord>,
     pub max_lag: Field<Size>,
     pub max_lag_time: Field<Period>,
     pub release_rate: Field<Rate>,
@@ -342,6 +343,14 @@ pub enum BalanceWord {
     Ewma,
     LeastConn,
     RoundRobin,
+}
+
+/// `proxy_protocol = "…"` of an upstream
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyVersionWord {
+    V1,
+    V2,
 }
 
 /// `level = "…"`

@@ -10,11 +10,11 @@ use crate::config::default;
 use crate::config::file::Named;
 use crate::config::file::amount::Rate;
 use crate::config::file::table::{
-    BalanceWord, EndpointTable, EwmaTable, Field, Kind, UpstreamTable,
+    BalanceWord, EndpointTable, EwmaTable, Field, Kind, ProxyVersionWord, UpstreamTable,
 };
 use crate::config::problem::Findings;
 use crate::config::secret::SecretReader;
-use crate::config::upstream::{Balance, Endpoint, LagMax, Upstream, UpstreamKind};
+use crate::config::upstream::{Balance, Endpoint, LagMax, ProxyVersion, Upstream, UpstreamKind};
 use crate::model::address::{Address, AddressError};
 use crate::model::name::Name;
 
@@ -79,6 +79,7 @@ pub(super) fn upstream(
         endpoints,
         source,
         tls,
+        proxy_protocol: proxy_protocol(table),
         lag_max: lag_max(table, kind, findings),
         release_rate: release_rate(&table.release_rate, kind, findings),
         held_max: count_usize(
@@ -91,6 +92,14 @@ pub(super) fn upstream(
         health,
     };
     kind.map(|_| upstream)
+}
+
+fn proxy_protocol(table: &UpstreamTable) -> Option<ProxyVersion> {
+    let word = table.proxy_protocol.as_ref()?;
+    Some(match word.get_ref() {
+        ProxyVersionWord::V1 => ProxyVersion::V1,
+        ProxyVersionWord::V2 => ProxyVersion::V2,
+    })
 }
 
 fn refuse_http_keys(table: &UpstreamTable, kind: Option<Kind>, findings: &mut Findings<'_>) {

@@ -16,6 +16,7 @@ const MISTAKES: &[(&[&str], &str)] = &[
         "@web\nproxy_protocol = { ¡form = [\"::1\"] }\n@app\n",
     ),
     (&["wrong-value"], "@web\nproxy_protocol = ¡true\n@app\n"),
+    (&["unknown-word"], "@web\n@app\nproxy_protocol = ¡\"v3\"\n"),
     // the text itself
     (&["syntax"], "[process]\nworker_threads = ¡\n"),
     (&["syntax"], "[process¡\n"),

@@ -13,7 +13,7 @@ const ROLES: &str = "[process]\nstate_dir = \"/s\"\n\
     max_connections_per_user = 5\nproxy_protocol = { from = [\"10.0.0.0/8\", \"::1\"] }\n\
     [listeners.pr]\nbind = [\"0.0.0.0:2\"]\nkind = \"postgres\"\nrole = \"replica\"\nupstream = \"db\"\n\
     on_empty = \"reject\"\n@cert\n@pat\n\
-    release_rate = \"off\"\nmax_lag = \"1025KiB\"\nmax_lag_time = \"5s\"\n\
+    release_rate = \"off\"\nproxy_protocol = \"v2\"\nmax_lag = \"1025KiB\"\nmax_lag_time = \"5s\"\n\
     tls = { server_name = \"a.b\", verify = false, cert = \"/c\", key = \"/k\" }\n\
     source.patroni = { scope = \"x\", namespace = \"/a/b/\", members = [\"https://p:1\"], etcd = [\"http://e:1\"], \
     etcd_user = \"u\", etcd_password = { env = \"P\" }, tls = { ca = \"/ca\" } }\n\

@@ -46,14 +46,16 @@ pub trait Probe: Send {
 }
 
 /// The probe of an endpoint that was found at `socket`; `address` is how the operator calls it.
-/// Its connections are under TLS where the upstream has it.
+/// Its connections are under TLS where the upstream has it, and begin with a PROXY protocol header
+/// where it wants one.
 pub fn build(
     probe: &upstream::Probe,
     socket: SocketAddr,
     address: &str,
     tls: Option<(&UpstreamTls, Speaks)>,
+    proxy_protocol: Option<upstream::ProxyVersion>,
 ) -> Box<dyn Probe> {
-    let link = Link::new(socket, address, tls);
+    let link = Link::new(socket, address, tls, proxy_protocol);
     match probe {
         upstream::Probe::Tcp => Box::new(tcp::TcpProbe::new(link)),
         upstream::Probe::Http(config) => Box::new(http::HttpProbe::new(config, link, address)),

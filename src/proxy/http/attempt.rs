@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::base::time::{self, Time};
 use crate::io::net::dial::{self, DialOptions};
 use crate::io::net::stream::Stream;
-use crate::io::net::tls::Connector;
 use crate::model::failure::FailureKind;
 use crate::proxy::alarm::{Alarm, Rung};
 use crate::proxy::error::{ProxyError, Replay};
 use crate::proxy::http::body::Pace;
-use crate::proxy::http::client::make_room;
+use crate::proxy::http::client::{Client, make_room};
+use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::h1::head::Progress;
 use crate::proxy::http::h1::request::Method;
 use crate::proxy::http::h1::response::ResponseHead;
@@ -44,13 +44,13 @@ pub struct Answer {
 /// # Errors
 /// `ConnectFailed` or `ConnectTimeout`: nothing was sent.
 pub async fn connect(
+    client: &Client,
+    exchange: &Exchange,
     lease: &Lease,
     worker: &Rc<Worker>,
-    connector: Option<&Connector>,
     is_fresh_wanted: bool,
-    until: Time,
 ) -> Result<Upstream, ProxyError> {
-    if !is_fresh_wanted && let Some(stream) = worker.pool.checkout(lease) {
+    if !is_fresh_wanted && let Some(stream) = worker.pool.checkout(lease, client.number) {
         return Ok(Upstream {
             stream,
             connected_in: None,
@@ -58,9 +58,22 @@ pub async fn connect(
     }
     let timeout = lease.snapshot().config.connect_timeout;
     let began_at = time::now();
-    let timeout = timeout.min(until.since(began_at));
+    let timeout = timeout.min(exchange.until.since(began_at));
+    let header = lease.snapshot().config.proxy_protocol.map(|version| {
+        let id = exchange.id.as_str();
+        client.origin.header(version, &client.stream, id)
+    });
+    let header = header.unwrap_or_default();
+    let connector = exchange.route.connector.as_ref();
     // Boxed, because it is rare and would make every exchange larger.
-    let dialled = Box::pin(reach(lease, timeout, connector, DialOptions::PLAIN)).await;
+    let dialled = Box::pin(reach(
+        lease,
+        timeout,
+        connector,
+        DialOptions::PLAIN,
+        &header,
+    ))
+    .await;
     dialled
         .map(|stream| Upstream {
             stream,

@@ -26,6 +26,8 @@ pub struct Client {
     pub stream: Stream,
     /// Who it comes from.
     pub origin: Origin,
+    /// Its number among the connections of its worker.
+    pub number: u64,
     /// The client's IP address as a text.
     pub ip: ClientIp,
     /// Rings for both sides of this connection.
@@ -74,6 +76,7 @@ impl Client {
         Client {
             stream: stream.into(),
             origin,
+            number: worker.number(),
             ip: ClientIp::of(origin.client),
             alarm: worker.alarms.register(),
             min_rate: None,

@@ -164,7 +164,7 @@ impl Attempts<'_> {
         client: &mut Client,
         lease: &Lease,
     ) -> Result<(Answered, Upstream), ProxyError> {
-        let mut upstream = self.connect(lease, false).await?;
+        let mut upstream = self.connect(client, lease, false).await?;
         loop {
             let result = if self.exchange.is_whole() {
                 self.send_whole(client, lease, &mut upstream).await
@@ -182,18 +182,22 @@ impl Attempts<'_> {
                     if !is_stale {
                         return Err(error);
                     }
-                    upstream = self.connect(lease, true).await?;
+                    upstream = self.connect(client, lease, true).await?;
                 }
             }
         }
     }
 
     /// Takes a connection, and notes what a new one has cost.
-    async fn connect(&self, lease: &Lease, is_fresh_wanted: bool) -> Result<Upstream, ProxyError> {
+    async fn connect(
+        &self,
+        client: &Client,
+        lease: &Lease,
+        is_fresh_wanted: bool,
+    ) -> Result<Upstream, ProxyError> {
         self.exchange.connected_in.set(None);
-        let connector = self.exchange.route.connector.as_ref();
-        let until = self.exchange.until;
-        let upstream = connect(lease, self.worker, connector, is_fresh_wanted, until).await?;
+        let (exchange, worker) = (self.exchange, self.worker);
+        let upstream = connect(client, exchange, lease, worker, is_fresh_wanted).await?;
         if let Some(took) = upstream.connected_in {
             let counts = &self.exchange.route.upstream_counts;
             counts.of(self.worker.index).connected(took);

@@ -181,7 +181,7 @@ fn finish(
     if answered.is_upstream_reusable && !exchange.has_odd_body {
         worker
             .pool
-            .checkin(&lease, upstream.stream, worker.recently());
+            .checkin(&lease, upstream.stream, client.number, worker.recently());
     }
     if answered.is_client_kept {
         Next::Request

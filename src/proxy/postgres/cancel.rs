@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::io::net::dial::{DialOptions, dial};
+use crate::io::net::proxy_protocol::{self, Told};
 use crate::proxy::postgres::keys::Target;
 
 /// Forwards the packet unchanged to every endpoint its session may run on, and waits for all: for
@@ -28,7 +29,12 @@ pub async fn spread(packet: &[u8], targets: impl Iterator<Item = Target>) {
 pub async fn forward(packet: &[u8], target: &Target) -> std::io::Result<()> {
     let timeout = target.connect_timeout;
     let exchange = async {
-        let stream = dial(target.socket, timeout, DialOptions::PLAIN).await?;
+        let mut stream = dial(target.socket, timeout, DialOptions::PLAIN).await?;
+        if let Some(version) = target.proxy_protocol {
+            // The key says whose it is; the connection is ours.
+            let header = proxy_protocol::write(version, &Told::default());
+            stream.write_all(&header).await?;
+        }
         let mut stream = match &target.tls {
             Some((connector, address)) => connector.connect(stream, address).await?,
             None => stream.into(),

@@ -14,6 +14,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 
 use crate::config::default;
+use crate::config::upstream::ProxyVersion;
 use crate::io::net::tls::Connector;
 use crate::model::address::Address;
 use crate::telemetry::local::Tally;
@@ -48,6 +49,8 @@ pub struct Target {
     pub socket: SocketAddr,
     /// To connect to it.
     pub connect_timeout: Duration,
+    /// It begins with a PROXY protocol header of this version.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// How the connection is secured, and the name the endpoint is known by.
     pub tls: Option<(Connector, Address)>,
 }
@@ -120,6 +123,7 @@ mod tests {
         Target {
             socket: ([127, 0, 0, 1], port).into(),
             connect_timeout: Duration::from_secs(1),
+            proxy_protocol: None,
             tls: None,
         }
     }

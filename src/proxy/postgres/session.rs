@@ -87,6 +87,7 @@ fn conduct(session: &Session<'_>, connected: &Connected, startup: Startup) -> Po
         target: Target {
             socket: lease.socket(),
             connect_timeout: lease.snapshot().config.connect_timeout,
+            proxy_protocol: lease.snapshot().config.proxy_protocol,
             tls: session
                 .connector()
                 .map(|connector| (connector, lease.endpoint().address.clone())),
@@ -258,6 +259,7 @@ async fn spread(session: &Session<'_>) -> Cancelled {
     let targets = sockets.map(|socket| Target {
         socket,
         connect_timeout: snapshot.config.connect_timeout,
+        proxy_protocol: snapshot.config.proxy_protocol,
         tls: None,
     });
     cancel::spread(&session.first, targets).await;

@@ -2,11 +2,30 @@
 
 use crate::base::time;
 use crate::model::failure::FailureKind;
+use crate::model::role::Role;
 use crate::proxy::connection::ConnInfo;
+use crate::proxy::http::text::RequestId;
 use crate::proxy::listener::{LocalListener, LocalRoute};
-use crate::proxy::tcp::session::SessionEnd;
+use crate::proxy::tcp::session::{Session, SessionEnd};
 use crate::proxy::worker::Worker;
-use crate::telemetry::access_record::AccessRecord;
+use crate::telemetry::access_record::{AccessRecord, RequestText};
+use crate::upstream::lease::Lease;
+
+impl Session<'_> {
+    /// Another endpoint is tried.
+    pub(super) fn note_pick(&mut self, lease: &Lease) {
+        let view = lease.snapshot().endpoint(lease.position());
+        self.end.endpoint = Some(lease.endpoint().id.clone());
+        self.end.role = view
+            .map(|view| view.role)
+            .filter(|role| *role != Role::Unknown);
+        self.end.epoch = view.and_then(|view| view.epoch);
+        if self.end.attempts > 0 {
+            self.asked.counts.retried();
+        }
+        self.end.attempts = self.end.attempts.saturating_add(1);
+    }
+}
 
 /// Counts a finished session and writes its record, when there is an access log.
 pub fn record(
@@ -32,7 +51,9 @@ pub fn record(
     }
     if worker.access_log.is_enabled() {
         let (at, listener) = (info.accepted_at, listener.cell.name.clone());
+        let id = end.id.as_deref().map_or("", RequestId::as_str);
         worker.access_log.write(AccessRecord {
+            request: RequestText::new(b"", b"", b"", id.as_bytes()),
             peer: info.origin.other_peer(),
             upstream: Some(route.upstream.cell.name.clone()),
             endpoint: end.endpoint,

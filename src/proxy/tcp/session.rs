@@ -23,6 +23,8 @@ use crate::model::name::Name;
 use crate::model::role::{Epoch, Role};
 use crate::proxy::alarm::{Alarm, Rung};
 use crate::proxy::hold::{Hold, Unreachable, Waiting, wait_pick};
+use crate::proxy::http::text::RequestId;
+use crate::proxy::origin::Origin;
 use crate::proxy::secure::reach;
 use crate::proxy::tcp::conduct::Conduct;
 use crate::proxy::tcp::running::{Goodbye, Ground, Running};
@@ -58,6 +60,7 @@ pub struct Asked<'a> {
 pub struct Session<'a> {
     pub(super) client: Stream,
     pub(super) tls: SessionTls,
+    pub(super) origin: Option<Origin>,
     /// What the client sent that no endpoint has acted on.
     pub first: Vec<u8>,
     /// Something of it may have been done: the client is told nothing, and cut.
@@ -84,6 +87,8 @@ pub struct Connected {
 /// What a session has done, for counts and the access log.
 #[derive(Debug, Clone, Default)]
 pub struct SessionEnd {
+    /// What its endpoint was told to call it by.
+    pub id: Option<Box<RequestId>>,
     /// The last endpoint tried.
     pub endpoint: Option<Name>,
     /// The role it was picked in.
@@ -163,6 +168,7 @@ impl<'a> Session<'a> {
         Session {
             client: client.into(),
             tls: SessionTls::default(),
+            origin: None,
             first: Vec::new(),
             is_cut: false,
             alarm: asked.worker.alarms.register(),
@@ -276,11 +282,13 @@ impl<'a> Session<'a> {
         alarm.follow(lease.incarnation());
         let began_at = time::now();
         let timeout = lease.snapshot().config.connect_timeout;
+        let header = self.header(&lease);
         let dialling = reach(
             &lease,
             timeout,
             self.tls.connector.as_ref(),
             DialOptions::DATABASE,
+            &header,
         );
         let dialled = tokio::select! {
             biased;
@@ -365,19 +373,6 @@ impl<'a> Session<'a> {
         self.asked.upstream.cell.kick(endpoint, failure);
         self.unserved = Some(format!("{endpoint}: {why}").into());
         Unfit::Failed(lease.position(), failure)
-    }
-
-    fn note_pick(&mut self, lease: &Lease) {
-        let view = lease.snapshot().endpoint(lease.position());
-        self.end.endpoint = Some(lease.endpoint().id.clone());
-        self.end.role = view
-            .map(|view| view.role)
-            .filter(|role| *role != Role::Unknown);
-        self.end.epoch = view.and_then(|view| view.epoch);
-        if self.end.attempts > 0 {
-            self.asked.counts.retried();
-        }
-        self.end.attempts = self.end.attempts.saturating_add(1);
     }
 
     /// Lets bytes flow from now on. `conduct` has seen nothing yet.

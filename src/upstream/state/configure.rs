@@ -50,7 +50,10 @@ impl UpstreamState {
             self.topology = Topology::of(&self.config);
         }
         // Probes go the way sessions go: under other TLS they are other probes.
-        if before.health != self.config.health || before.tls != self.config.tls {
+        if before.health != self.config.health
+            || before.tls != self.config.tls
+            || before.proxy_protocol != self.config.proxy_protocol
+        {
             self.probe_anew(now, &mut changes);
         }
         Some(changes)

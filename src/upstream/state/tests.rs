@@ -44,6 +44,7 @@ fn upstream(kind: UpstreamKind, endpoints: &[(&str, u32)]) -> Upstream {
         endpoints: endpoints.collect(),
         source: None,
         tls: None,
+        proxy_protocol: None,
         lag_max: Default::default(),
         release_rate: crate::config::default::RELEASE_RATE,
         held_max: crate::config::default::HELD_MAX,

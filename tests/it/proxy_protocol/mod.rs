@@ -1,6 +1,7 @@
 //! The PROXY protocol with those who speak it: curl, HAProxy, nginx.
 
 mod incoming;
+mod outgoing;
 mod refusals;
 
 use std::path::PathBuf;

@@ -5,7 +5,8 @@
     reason = "a panic is how a body says that a promise is broken"
 )]
 
-use super::{Ends, Progress, progress, v1, v2};
+use super::{Ends, Progress, Told, progress, v1, v2, write};
+use crate::config::upstream::ProxyVersion;
 
 /// However a header arrives it is understood the same and ends at the same byte; it is bounded; and
 /// nothing behind it is asked for.
@@ -14,12 +15,34 @@ pub fn proxy_protocol(data: &[u8]) {
     for at_once in [1, 7] {
         assert_eq!(header(data, at_once), whole);
     }
-    if let Some((_, length)) = whole {
+    if let Some((ends, length)) = whole {
+        assert_told(ends);
         assert!(length >= v1::BYTES_MIN);
         let is_v1 = data.starts_with(v1::START);
         assert!(!is_v1 || length <= v1::BYTES_MAX && data[..length].ends_with(b"\r\n"));
         assert!(is_v1 || data.starts_with(v2::SIGNATURE));
         assert_eq!(header(&data[..length], usize::MAX), whole);
+    }
+}
+
+/// What we would say of such a client is understood as the same.
+fn assert_told(ends: Option<Ends>) {
+    for version in [ProxyVersion::V1, ProxyVersion::V2] {
+        let told = Told {
+            ends,
+            ..Told::default()
+        };
+        let bytes = write(version, &told);
+        let (again, length) = header(&bytes, usize::MAX).unwrap_or_else(|| panic!("{bytes:?}"));
+        let canonical = |ends: Ends| {
+            let [client, local] = [ends.client, ends.local];
+            [
+                (client.ip().to_canonical(), client.port()),
+                (local.ip().to_canonical(), local.port()),
+            ]
+        };
+        assert_eq!(again.map(canonical), ends.map(canonical));
+        assert_eq!(length, bytes.len());
     }
 }
 

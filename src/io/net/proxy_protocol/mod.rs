@@ -1,5 +1,5 @@
-//! The PROXY protocol, versions 1 and 2: who the client of a connection is, as a proxy before us
-//! says it in front of everything else. Sections are those of haproxy.org's `proxy-protocol.txt`.
+//! The PROXY protocol, versions 1 and 2: who the client of a connection is, said in front of
+//! everything else: to us by a proxy before us, and by us to endpoints. Sections are those of haproxy.org's `proxy-protocol.txt`.
 //!
 //! Never looked for: a listener has it or has it not. Exactly the header's bytes are taken off the
 //! connection, so that TLS or whatever follows is untouched.
@@ -12,10 +12,12 @@ mod tests;
 mod tlv;
 mod v1;
 mod v2;
+mod write;
 
 use std::net::SocketAddr;
 
 pub use read::{ReadError, read};
+pub use write::{Told, write};
 
 /// Both ends of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 mod acceptor;
 mod clients;
 mod connector;
+mod facts;
 mod files;
 mod policy;
 mod renewed;
@@ -40,6 +41,7 @@ use crate::config::upstream::UpstreamKind;
 
 pub use acceptor::Acceptor;
 pub use connector::Connector;
+pub use facts::Facts;
 pub use renewed::Renewed;
 pub use shown::Shown;
 pub use tickets::Secrets;

@@ -52,6 +52,29 @@ pub(super) fn subject(certificate: &[u8]) -> Option<String> {
     (!subject.is_empty() && subject.len() <= BYTES_MAX).then_some(subject)
 }
 
+/// The common name in the subject of a DER certificate, as it is there; the last of several, which is
+/// the most specific.
+pub(super) fn common_name(certificate: &[u8]) -> Option<String> {
+    let (_, fields) = expect(issued(certificate)?, SEQUENCE)?;
+    let (mut names, _) = expect(fields, SEQUENCE)?;
+    let mut found = None;
+    while !names.is_empty() {
+        let (mut set, rest) = expect(names, SET)?;
+        names = rest;
+        while !set.is_empty() {
+            let (pair, rest) = expect(set, SEQUENCE)?;
+            set = rest;
+            let (kind, value) = expect(pair, OBJECT)?;
+            let (_, content, _) = element(value)?;
+            if NAMES.contains(&(kind, "CN")) {
+                found = std::str::from_utf8(content).ok();
+            }
+        }
+    }
+    let is_fit = |name: &&str| name.len() <= BYTES_MAX && !name.contains(char::is_control);
+    found.filter(is_fit).map(ToOwned::to_owned)
+}
+
 /// The types and values that are one part of the name, joined by `+`.
 fn pairs(mut set: &[u8]) -> Option<String> {
     let mut text = String::new();

@@ -310,6 +310,7 @@ fn subject_and_end_are_read_from_whatever_bytes_without_a_panic() {
     let der = rustls::pki_types::pem::PemObject::from_pem_file(&pair.cert).unwrap();
     let der: rustls::pki_types::CertificateDer<'_> = der;
     assert_eq!(subject::subject(&der).as_deref(), Some("CN=some name"));
+    assert_eq!(subject::common_name(&der).as_deref(), Some("some name"));
     let ends_at = x509::ends_at(&der).map(|at| crate::base::time::Rfc3339(at).to_string());
     // What rcgen gives where nothing is asked for: 4096-01-01, in four digits of a year.
     assert_eq!(ends_at.as_deref(), Some("4096-01-01T00:00:00.000Z"));
