@@ -11,6 +11,8 @@ pub const CONNECTIONS_MAX: usize = 100_000;
 pub const DESCRIPTORS_KEPT: u64 = 32;
 /// A connection that waits for a request this long is closed when descriptors are short.
 pub const SPARE_AFTER: Duration = Duration::from_secs(1);
+/// `memory_limit` says at least this: fairlead idles at some 10 MiB.
+pub const MEMORY_LIMIT_MIN: u64 = 16 * 1024 * 1024;
 /// SIGTERM to forced end: the grace of the five systems' orchestrators is 30 s.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 /// Connections of one worker that are told that a limit is reached, at a time. Beyond that they are

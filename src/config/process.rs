@@ -19,6 +19,20 @@ pub struct Process {
     pub drain_delay: Duration,
     /// Where fences are kept across restarts.
     pub state_dir: StateDir,
+    /// Resident memory near which requests, and then connections, are refused.
+    pub memory_limit: MemoryLimit,
+}
+
+/// How much memory the process may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MemoryLimit {
+    /// What its control group allows; no limit where that has none.
+    #[default]
+    Auto,
+    /// No limit.
+    Off,
+    /// So many bytes.
+    Bytes(u64),
 }
 
 /// Where what must outlive the process is kept.
@@ -42,6 +56,7 @@ impl Default for Process {
             drain_timeout: default::DRAIN_TIMEOUT,
             drain_delay: default::DRAIN_DELAY,
             state_dir: StateDir::default(),
+            memory_limit: MemoryLimit::default(),
         }
     }
 }

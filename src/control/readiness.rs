@@ -2,7 +2,7 @@
 //!
 //! Ready = a configuration is applied, its listeners are bound, every upstream has had a first
 //! verdict or has waited long enough for one, no drain has begun, and there are descriptors to let
-//! clients in with. A later reload never makes a ready process unready.
+//! clients in with and memory to serve them. A later reload never makes a ready process unready.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -77,7 +77,7 @@ impl Readiness {
     }
 
     /// Every condition, in the order in which a start reaches them.
-    pub fn conditions(&self, upstreams: &[Arc<UpstreamCell>], now: Time) -> [Condition; 5] {
+    pub fn conditions(&self, upstreams: &[Arc<UpstreamCell>], now: Time) -> [Condition; 6] {
         let applied_at = Time::from_nanos(self.applied_at.load(Ordering::Relaxed));
         let is_applied = applied_at != Time::NEVER;
         [
@@ -101,6 +101,9 @@ impl Readiness {
                 !self.strain.is_accepting_paused(),
                 || "no client is let in until some are free".to_owned(),
             ),
+            condition("memory left", !self.strain.refuses_requests(), || {
+                format!("memory is {}", self.strain.memory().as_str())
+            }),
         ]
     }
 

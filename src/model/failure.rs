@@ -51,6 +51,8 @@ pub enum FailureKind {
     Draining,
     /// A connection limit is reached.
     MaxConnections,
+    /// The process has too little memory left to begin anything.
+    Overload,
     /// The other end may not use the listener: it is in none of its networks.
     Denied,
     /// The connection does not begin with the PROXY protocol header that the listener wants.
@@ -58,7 +60,7 @@ pub enum FailureKind {
 }
 
 /// Every kind, for metrics and tests.
-pub const ALL_FAILURES: [FailureKind; 26] = [
+pub const ALL_FAILURES: [FailureKind; 27] = [
     FailureKind::NoRoute,
     FailureKind::Misdirected,
     FailureKind::NoEligibleEndpoint,
@@ -83,6 +85,7 @@ pub const ALL_FAILURES: [FailureKind; 26] = [
     FailureKind::UpstreamRemoved,
     FailureKind::Draining,
     FailureKind::MaxConnections,
+    FailureKind::Overload,
     FailureKind::Denied,
     FailureKind::ProxyProtocol,
 ];
@@ -115,6 +118,7 @@ impl FailureKind {
             FailureKind::UpstreamRemoved => "upstream_removed",
             FailureKind::Draining => "draining",
             FailureKind::MaxConnections => "max_connections",
+            FailureKind::Overload => "overload",
             FailureKind::Denied => "denied",
             FailureKind::ProxyProtocol => "proxy_protocol_error",
         }
@@ -145,7 +149,8 @@ impl FailureKind {
             | FailureKind::EndpointRemoved
             | FailureKind::UpstreamRemoved
             | FailureKind::Draining
-            | FailureKind::MaxConnections => 503,
+            | FailureKind::MaxConnections
+            | FailureKind::Overload => 503,
         }
     }
 
@@ -168,6 +173,7 @@ impl FailureKind {
             | FailureKind::SlowReader
             | FailureKind::ClientGone => "http_request_error",
             FailureKind::MaxConnections
+            | FailureKind::Overload
             | FailureKind::HoldOverflow
             | FailureKind::UpstreamHoldOverflow
             | FailureKind::HoldMemory => "connection_limit_reached",

@@ -28,6 +28,12 @@ impl Buffers {
         }
     }
 
+    /// Gives back what is kept for reuse.
+    pub fn clear(&self) {
+        self.large.take();
+        self.small.take();
+    }
+
     /// An empty buffer to append to.
     pub fn lend_small(self: &Rc<Self>) -> SmallBuffer {
         let bytes = self.small.borrow_mut().pop().unwrap_or_default();
@@ -116,5 +122,8 @@ mod tests {
         assert!(again.is_empty() && again.as_ptr() == place);
         let large = buffers.lend_large();
         assert_eq!(large.len(), default::BODY_BUFFER_BYTES);
+        drop((again, large));
+        buffers.clear();
+        assert!(buffers.large.borrow().is_empty() && buffers.small.borrow().is_empty());
     }
 }

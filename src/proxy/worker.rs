@@ -155,6 +155,9 @@ impl Worker {
                 tokio::task::yield_now().await;
             }
             self.pool.sweep(now, ends_idle);
+            if ends_idle {
+                self.buffers.clear();
+            }
             self.forget_unused();
         }
     }

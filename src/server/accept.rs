@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::base::time;
 use crate::config::default;
 use crate::model::failure::FailureKind;
-use crate::model::strain::Strain;
+use crate::model::strain::{MemoryLevel, Strain};
 use crate::proxy::connection::{ConnInfo, serve};
 use crate::proxy::listener::{Admitted, ListenerCell, LocalListener};
 use crate::proxy::origin::Origin;
@@ -61,20 +61,28 @@ impl Admission {
         &self.strain
     }
 
-    /// Whether this connection has taken one of the last descriptors that clients may have.
-    fn is_last(&self, stream: &TcpStream) -> bool {
-        stream.as_raw_fd() >= self.threshold.load(Ordering::Relaxed)
+    /// Whether nobody else is to be let in after this connection.
+    fn is_the_last(&self, stream: &TcpStream) -> bool {
+        let is_last_descriptor = stream.as_raw_fd() >= self.threshold.load(Ordering::Relaxed);
+        is_last_descriptor || self.strain.memory() == MemoryLevel::Exhausted
     }
 
-    /// Waits until there are descriptors again; one look apart at least, so that nobody spins.
-    async fn wait_for_descriptors(&self, socket: &TcpListener) {
+    /// Waits until there are descriptors and memory again; one look apart at least, so that nobody
+    /// spins.
+    async fn wait_for_room(&self, socket: &TcpListener) {
         let pause = self.strain.pause();
         if pause.is_first {
-            tracing::warn!("out of descriptors: not accepting until some are free");
+            let short_of = match self.strain.memory() {
+                MemoryLevel::Exhausted => "memory",
+                _ => "descriptors",
+            };
+            tracing::warn!("out of {short_of}: not accepting for a while");
         }
         loop {
             tokio::time::sleep(descriptors::LOOK).await;
-            if descriptors::has_room(socket, self.threshold.load(Ordering::Relaxed)) {
+            if self.strain.memory() != MemoryLevel::Exhausted
+                && descriptors::has_room(socket, self.threshold.load(Ordering::Relaxed))
+            {
                 break;
             }
         }
@@ -95,7 +103,7 @@ impl Admission {
         );
         if !is_clients_fault {
             tracing::debug!(listener = %listener.name, %error, "cannot accept");
-            self.wait_for_descriptors(socket).await;
+            self.wait_for_room(socket).await;
         }
     }
 
@@ -197,10 +205,10 @@ pub async fn accept_here(socket: TcpListener, listener: Rc<LocalListener>, gate:
         match socket.accept().await {
             Ok((stream, client)) => {
                 let of_worker = OfWorker::new(&gate.connections);
-                let is_last = admission.is_last(&stream);
+                let is_last = admission.is_the_last(&stream);
                 gate.serve(stream, client, Rc::clone(&listener), of_worker);
                 if is_last {
-                    admission.wait_for_descriptors(&socket).await;
+                    admission.wait_for_room(&socket).await;
                 }
             }
             Err(error) => {
@@ -221,7 +229,7 @@ pub async fn accept_balanced(
     loop {
         match socket.accept().await {
             Ok((stream, client)) => {
-                let is_last = admission.is_last(&stream);
+                let is_last = admission.is_the_last(&stream);
                 if let (Ok(stream), Some((worker, counted))) =
                     (stream.into_std(), workers.take_place())
                 {
@@ -235,7 +243,7 @@ pub async fn accept_balanced(
                     workers.tell(worker, command).await;
                 }
                 if is_last {
-                    admission.wait_for_descriptors(&socket).await;
+                    admission.wait_for_room(&socket).await;
                 }
             }
             Err(error) => admission.pause_after(&error, &socket, &listener).await,

@@ -8,6 +8,7 @@ pub mod apply;
 pub mod certificates;
 pub mod descriptors;
 pub mod listening;
+pub mod memory;
 
 pub mod run;
 pub mod start;

@@ -31,6 +31,7 @@ use crate::proxy::postgres::tables::Tables;
 use crate::server::accept::Admission;
 use crate::server::apply::{ApplyError, InForce, Parts};
 use crate::server::certificates::{self, InUse};
+use crate::server::memory;
 use crate::server::threads::{Command, Workers};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -90,6 +91,8 @@ impl Server {
         let fences = Arc::clone(&parts.surroundings.fences);
         // Detached on purpose: they work for as long as the process lives.
         drop(control.run(fences.run()));
+        let strain = Arc::clone(&parts.metrics.strain);
+        drop(control.run(memory::watch(Arc::clone(&parts.published), strain)));
         let metrics = Arc::clone(&parts.metrics);
         let certificates = Arc::clone(&parts.certificates);
         let secrets = Arc::clone(&parts.ticket_secrets);

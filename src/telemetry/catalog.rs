@@ -107,9 +107,13 @@ catalog! {
     PANICS Counter "fairlead_panics_total" []
         "Tasks that ended in a panic; each ended alone.";
     ACCEPT_PAUSED Gauge "fairlead_accept_paused" []
-        "1 while no client is let in because descriptors have run out; they wait in the kernel.";
+        "1 while no client is let in because descriptors or memory have run out; they wait in the kernel.";
     ACCEPT_PAUSES Counter "fairlead_accept_pauses_total" []
-        "Times accepting paused because descriptors had run out.";
+        "Times accepting paused because descriptors or memory had run out.";
+    MEMORY_LEVEL Gauge "fairlead_memory_level" []
+        "0 below 80 % of the limit, 1 above it (requests are refused), 2 above 90 % (idle connections are closed), 3 above 95 % (nobody is let in).";
+    MEMORY_LIMIT Gauge "fairlead_memory_limit_bytes" []
+        "The resident memory this process may have; 0 without a limit.";
     LOG_DROPPED Counter "fairlead_log_dropped_total" []
         "Access-log records dropped because the writer could not keep up or failed.";
     CANCEL_KEYS_REFUSED Counter "fairlead_postgres_cancel_keys_refused_total" []

@@ -70,6 +70,9 @@ impl Families {
         let is_paused = u64::from(strain.is_accepting_paused());
         self.number(&catalog::ACCEPT_PAUSED, &[], is_paused);
         self.number(&catalog::ACCEPT_PAUSES, &[], strain.pauses());
+        self.number(&catalog::MEMORY_LEVEL, &[], strain.memory() as u64);
+        let limit = strain.memory_limit();
+        self.number(&catalog::MEMORY_LIMIT, &[], limit);
     }
 
     /// When each certificate ends.

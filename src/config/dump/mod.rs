@@ -9,7 +9,7 @@ use super::Config;
 use super::file::amount::format_size;
 use super::file::unit::format_duration;
 use super::listener::{Accept, Listener, Protocol, SessionListener};
-use super::process::{AccessOutput, AdminSocket, LogFormat, LogLevel, StateDir};
+use super::process::{AccessOutput, AdminSocket, LogFormat, LogLevel, MemoryLimit, StateDir};
 use super::route::Route;
 use super::secret::{Secret, SecretSource};
 use super::tls::Certificate;
@@ -95,6 +95,11 @@ pub(super) fn globals(config: &Config) -> [(&'static str, Section); 5] {
         StateDir::Auto => process.text("state_dir", "auto"),
         StateDir::Off => process.text("state_dir", "off"),
         StateDir::At(path) => process.path("state_dir", path),
+    }
+    match config.process.memory_limit {
+        MemoryLimit::Auto => process.text("memory_limit", "auto"),
+        MemoryLimit::Off => process.text("memory_limit", "off"),
+        MemoryLimit::Bytes(bytes) => process.text("memory_limit", &format_size(bytes)),
     }
 
     let mut admin = Section::default();

@@ -25,6 +25,7 @@ pub struct ProcessTable {
     pub drain_timeout: Field<Period>,
     pub drain_delay: Field<Period>,
     pub state_dir: Field<String>,
+    pub memory_limit: Field<String>,
 }
 
 /// `[admin]`

@@ -8,12 +8,13 @@ use toml::Spanned;
 use super::value::{count_usize, listen_address, period, period_or_zero};
 use crate::config::default;
 use crate::config::file::Written;
+use crate::config::file::amount::{format_size, parse_size};
 use crate::config::file::table::{AccessTable, Field, Format, Level};
 use crate::config::file::unit::Threads;
 use crate::config::problem::Findings;
 use crate::config::process::{
-    AccessLog, AccessOutput, Admin, AdminSocket, Log, LogFormat, LogLevel, Metrics, Process,
-    StateDir,
+    AccessLog, AccessOutput, Admin, AdminSocket, Log, LogFormat, LogLevel, MemoryLimit, Metrics,
+    Process, StateDir,
 };
 
 /// `sun_path` of `sockaddr_un` on Linux, without its closing zero.
@@ -59,6 +60,31 @@ pub(super) fn process(written: &Written, findings: &mut Findings<'_>) -> Process
         ),
         drain_delay: period_or_zero(&table.drain_delay, default::DRAIN_DELAY),
         state_dir: state_dir(&table.state_dir, findings),
+        memory_limit: memory_limit(&table.memory_limit, findings),
+    }
+}
+
+fn memory_limit(field: &Field<String>, findings: &mut Findings<'_>) -> MemoryLimit {
+    let Some(field) = field else {
+        return MemoryLimit::Auto;
+    };
+    match field.get_ref().as_str() {
+        "auto" => MemoryLimit::Auto,
+        "off" => MemoryLimit::Off,
+        text => match parse_size(text) {
+            Ok(bytes) if bytes >= default::MEMORY_LIMIT_MIN => MemoryLimit::Bytes(bytes),
+            other => {
+                let least = format_size(default::MEMORY_LIMIT_MIN);
+                let why = match other {
+                    Ok(_) => format!("`memory_limit` must be at least {least}"),
+                    Err(error) => error,
+                };
+                findings
+                    .error("out-of-bounds", field.span(), why)
+                    .help("write \"auto\" for the limit of the control group, \"off\", or such as \"2GiB\"");
+                MemoryLimit::Off
+            }
+        },
     }
 }
 

@@ -291,6 +291,14 @@ pub(super) const MISTAKES: &[(&[&str], &str)] = &[
         &["bad-path"],
         "[process]\nstate_dir = ¡\"state\"\n@web\n@app\n",
     ),
+    (
+        &["out-of-bounds"],
+        "[process]\nmemory_limit = ¡\"1MiB\"\n@web\n@app\n",
+    ),
+    (
+        &["out-of-bounds"],
+        "[process]\nmemory_limit = ¡\"80%\"\n@web\n@app\n",
+    ),
 ];
 
 #[test]

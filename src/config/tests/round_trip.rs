@@ -7,7 +7,7 @@ use crate::config::dump::dump;
 use crate::config::secret::SecretReader;
 
 /// What conf/full.toml does not show.
-const ROLES: &str = "[process]\nstate_dir = \"/s\"\n\
+const ROLES: &str = "[process]\nstate_dir = \"/s\"\nmemory_limit = \"1GiB\"\n\
     [listeners.pg]\nbind = [\"0.0.0.0:1\"]\nkind = \"postgres\"\nrole = \"standby\"\nupstream = \"db\"\n\
     on_empty = \"primary\"\ntls = { certificates = [\"site\"], policy = \"modern\", client_ca = \"/ca\", client_certificate = \"optional\" }\n\
     max_connections_per_user = 5\nproxy_protocol = { from = [\"10.0.0.0/8\", \"::1\"] }\n\

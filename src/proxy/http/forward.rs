@@ -105,6 +105,9 @@ impl Attempts<'_> {
         let upstream = &self.exchange.route.upstream;
         let now = self.exchange.started_at;
         let is_first = self.count == 0;
+        if is_first && self.worker.strain.refuses_requests() {
+            return Err(ProxyError::local(FailureKind::Overload));
+        }
         let mut picked = None;
         if !is_first || upstream.cell.line(WantedRole::Any).is_free(now) {
             let rng = &mut self.worker.rng.borrow_mut();

@@ -4,6 +4,7 @@ mod descriptors;
 mod drain;
 mod limits;
 mod logs;
+mod memory;
 mod notify;
 mod orders;
 mod origin;
