@@ -106,6 +106,7 @@ pub fn request_head(data: &[u8]) {
     assert_clean(&head.fields, data);
     for (is_upgrade_forwarded, is_close) in [(true, false), (false, true)] {
         let edit = RequestEdit {
+            is_http2: false,
             client_ip: "192.0.2.1",
             proto: "http",
             request_id: "0123456789abcdef",

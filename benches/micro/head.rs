@@ -44,6 +44,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\n\
     Accept-Ranges: bytes\r\n\r\n";
 
 const EDIT: RequestEdit<'_> = RequestEdit {
+    is_http2: false,
     client_ip: "192.0.2.17",
     proto: "http",
     request_id: "0193f6a2c1d84f7e",

@@ -157,7 +157,7 @@ async fn ask_endpoint(
         return Ok(format!("at {socket}, no probe is configured"));
     };
     let tls = upstream.tls.as_ref();
-    let tls = tls.map(|tls| (tls, Speaks::of(upstream.kind)));
+    let tls = tls.map(|tls| (tls, Speaks::of(upstream)));
     let header = upstream.proxy_protocol;
     let mut probe = probe::build(&health.probe, socket, &address.to_string(), tls, header);
     let began_at = time::now();

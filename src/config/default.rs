@@ -74,6 +74,31 @@ pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;
 /// Networks in one list.
 pub const NETWORKS_MAX: usize = 1_024;
+/// Streams of a client's HTTP/2 connection at the same time (HAProxy, Envoy; nginx 128).
+pub const HTTP2_STREAMS_MAX: u32 = 100;
+/// The most that can be configured: each may hold a head and a piece of a body.
+pub const HTTP2_STREAMS_LIMIT_MAX: u32 = 1000;
+/// What the other side may send ahead on a stream (the protocol's default, RFC 9113 §6.5.2).
+pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 65_535;
+/// And on all streams of a connection together (Envoy's edge guide).
+pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// The largest frame taken (the protocol's default).
+pub const HTTP2_FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// A decoded head, counted as RFC 9113 §6.5.2 does: as long as one of HTTP/1 may be.
+pub const HTTP2_HEAD_BYTES_MAX: u32 = 64 * 1024;
+/// What waits in a stream for the connection to send it.
+pub const HTTP2_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Streams that were reset and are still remembered, or not yet looked at (RUSTSEC-2024-0003).
+pub const HTTP2_RESET_STREAMS_MAX: usize = 200;
+/// Points at which a connection that sends too much besides requests is closed, within
+pub const HTTP2_SCORE_MAX: u32 = 1000;
+/// this time.
+pub const HTTP2_SCORE_WINDOW: Duration = Duration::from_secs(10);
+/// CONTINUATION frames of one head: eight times 16 KiB is twice the longest head.
+pub const HTTP2_CONTINUATIONS_MAX: u32 = 8;
+/// Window updates and pings that count for nothing in each such time: a client that is idle or
+/// begins.
+pub const HTTP2_SIGNALS_FREE: u64 = 100;
 /// A whole message head (ALB, Envoy).
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Fields in a message head (Envoy, HAProxy).

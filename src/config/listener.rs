@@ -29,7 +29,7 @@ pub struct Listener {
 /// What a listener speaks, with the settings only that protocol has.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Protocol {
-    /// HTTP/1.
+    /// HTTP/1 and HTTP/2.
     Http(HttpListener),
     /// Bytes of any kind.
     Tcp(SessionListener),
@@ -72,8 +72,17 @@ pub struct HttpListener {
     pub keepalive_timeout: Duration,
     /// How slowly a client may send or read a body; none = as slowly as it likes.
     pub min_rate: Option<MinRate>,
+    /// HTTP/2 for clients that ask for it; none = HTTP/1 only.
+    pub http2: Option<Http2>,
     /// TLS ends here; none = in clear.
     pub tls: Option<ListenerTls>,
+}
+
+/// HTTP/2 of a listener: by ALPN under TLS, by prior knowledge in clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http2 {
+    /// Streams of a connection at the same time.
+    pub streams_max: u32,
 }
 
 /// How fast a client has to send or read a body.

@@ -48,6 +48,8 @@ pub struct Upstream {
     pub keepalive_timeout: Duration,
     /// `http`: idle pooled connections per worker and endpoint.
     pub keepalive_max: usize,
+    /// `http`: its endpoints speak HTTP/2: by ALPN under TLS, by prior knowledge in clear.
+    pub has_http2: bool,
 }
 
 /// What a replica may lack, compared with the primary. `None` = any amount.

@@ -401,6 +401,8 @@ mod tests {
             tunnel_timeout: second,
             keepalive_timeout: second,
             keepalive_max: 1,
+
+            has_http2: false,
         }
     }
 

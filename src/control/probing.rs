@@ -79,7 +79,7 @@ impl Actor {
             hunt: Arc::clone(&hunt),
         };
         let tls = self.config.tls.as_ref();
-        let tls = tls.map(|tls| (tls, Speaks::of(self.config.kind)));
+        let tls = tls.map(|tls| (tls, Speaks::of(&self.config)));
         let header = self.config.proxy_protocol;
         let probe = probe::build(&health.probe, socket, &endpoint.id, tls, header);
         let reports = self.to_self.reports.clone();

@@ -35,6 +35,8 @@ pub enum Rung {
     Drain,
     /// The deadline passed.
     Deadline,
+    /// The client has given up what the connection does for it.
+    Gone,
 }
 
 /// How far the drain of a worker has come.
@@ -219,6 +221,11 @@ impl Alarm {
         }
     }
 
+    /// For somebody beside the connection who notices what it does not.
+    pub fn watched(&self) -> Watched {
+        Watched(Rc::clone(&self.entry))
+    }
+
     /// Whether a drain has begun.
     pub fn is_draining(&self) -> bool {
         self.alarms.phase() != DrainPhase::Serving
@@ -240,6 +247,17 @@ impl Alarm {
     /// Waits until the alarm rings.
     pub async fn rung(&self) -> Rung {
         std::future::poll_fn(|cx| self.poll_rung(cx)).await
+    }
+}
+
+/// Rings an alarm at once. Who rings sees to it that the connection is polled.
+#[derive(Debug)]
+pub struct Watched(Rc<Entry>);
+
+impl Watched {
+    /// Rings for this reason.
+    pub fn ring(&self, rung: Rung) {
+        self.0.rung.set(Some(rung));
     }
 }
 

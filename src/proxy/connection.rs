@@ -8,9 +8,10 @@ use tokio::net::TcpStream;
 
 use crate::base::time::Time;
 use crate::config::default;
-use crate::config::listener::Protocol;
+use crate::config::listener::{Http2, Protocol};
 use crate::config::upstream::UpstreamKind;
 use crate::io::net::dial;
+use crate::io::net::stream::Stream;
 use crate::io::net::tls::Acceptor;
 use crate::proxy::http::client::{Client, Times};
 use crate::proxy::listener::{LocalListener, LocalTable};
@@ -87,13 +88,14 @@ fn serve_client(
         Protocol::Http(_) if stream.set_nodelay(true).is_err() => Box::pin(async {}),
         Protocol::Http(settings) => {
             let times = Times::of(settings);
+            let http2 = settings.http2;
             let client = Client::new(stream, info.origin, &worker);
             let client = client.with_min_rate(settings.min_rate);
             match table.picture.acceptor.clone() {
-                None => Box::pin(http::serve::serve(client, times, worker, listener)),
-                Some(acceptor) => {
-                    Box::pin(serve_secured(client, acceptor, times, worker, listener))
-                }
+                None => Box::pin(http::serve::serve(client, times, http2, worker, listener)),
+                Some(acceptor) => Box::pin(serve_secured(
+                    client, acceptor, times, http2, worker, listener,
+                )),
             }
         }
         Protocol::Tcp(_) | Protocol::Postgres(_) | Protocol::Redis(_) => {
@@ -107,13 +109,21 @@ async fn serve_secured(
     mut client: Client,
     acceptor: Acceptor,
     times: Times,
+    http2: Option<Http2>,
     worker: Rc<Worker>,
     listener: Rc<LocalListener>,
 ) {
     let secured = Box::pin(client.secure(&acceptor, &worker)).await;
     drop(acceptor);
-    if secured.is_ok() {
-        http::serve::serve(client, times, worker, listener).await;
+    if secured.is_err() {
+        return;
+    }
+    match (http2, &client.stream) {
+        (Some(settings), Stream::Tls(secured)) if secured.is_http2() => {
+            let ahead = Vec::new();
+            http::h2::connection::serve(client, ahead, times, settings, worker, listener).await;
+        }
+        _ => http::serve::serve(client, times, http2, worker, listener).await,
     }
 }
 

@@ -18,6 +18,8 @@ pub enum Side {
 pub enum Replay {
     /// Nothing was sent: always.
     Always,
+    /// The endpoint says that it has not begun with it (RFC 9113 §8.7): while it is at hand.
+    IfWhole,
     /// It may have been processed: only where twice is as good as once (RFC 9110 §9.2.2).
     IfIdempotent,
     /// An answer has begun, or it would fail again.

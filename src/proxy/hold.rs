@@ -285,6 +285,7 @@ fn failure(rung: Rung) -> FailureKind {
     match rung {
         Rung::Deadline => FailureKind::HoldTimeout,
         Rung::Drain => FailureKind::Draining,
+        Rung::Gone => FailureKind::ClientGone,
         // It follows no incarnation.
         Rung::Retired(reason) => reason.failure(),
     }

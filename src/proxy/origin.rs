@@ -43,12 +43,8 @@ impl Origin {
 
     /// The PROXY protocol header that says it to an endpoint. `stream` is the connection it is about.
     pub fn header(&self, version: ProxyVersion, stream: &Stream, unique_id: &str) -> Vec<u8> {
-        let ours = || stream.socket()?.local_addr().ok();
-        let local = self.local.or_else(ours);
-        let tls = match stream {
-            Stream::Tls(stream) => Some(stream.facts()),
-            Stream::Plain(_) | Stream::Gone => None,
-        };
+        let local = self.local.or_else(|| stream.local());
+        let tls = stream.facts();
         let told = Told {
             ends: local.map(|local| Ends {
                 client: self.client,

@@ -318,5 +318,7 @@ fn config(endpoints: &[SocketAddr]) -> Upstream {
         tunnel_timeout: default::TUNNEL_TIMEOUT,
         keepalive_timeout: default::UPSTREAM_KEEPALIVE_TIMEOUT,
         keepalive_max: default::UPSTREAM_KEEPALIVE_MAX,
+
+        has_http2: false,
     }
 }

@@ -19,6 +19,7 @@ use crate::model::role::WantedRole;
 use crate::model::strain::Strain;
 use crate::proxy::alarm::Alarms;
 use crate::proxy::buffers::Buffers;
+use crate::proxy::http::h2::pool::Links;
 use crate::proxy::http::heads::Heads;
 use crate::proxy::http::pool::Pool;
 use crate::proxy::http::text::{HttpDate, RequestId};
@@ -49,6 +50,8 @@ pub struct Worker {
     pub relays: Rc<Stock>,
     /// Its idle upstream connections.
     pub pool: Pool,
+    /// Its HTTP/2 connections to endpoints.
+    pub links: Links,
     /// What the Postgres sessions of all workers share.
     pub postgres: Arc<Tables>,
     /// What the process is short of.
@@ -87,6 +90,7 @@ impl Worker {
             heads: Rc::default(),
             relays: Rc::default(),
             pool: Pool::default(),
+            links: Links::default(),
             postgres,
             strain,
             date: RefCell::default(),
@@ -158,6 +162,7 @@ impl Worker {
             if ends_idle {
                 self.buffers.clear();
             }
+            self.links.sweep(now);
             self.forget_unused();
         }
     }

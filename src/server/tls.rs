@@ -57,7 +57,7 @@ impl Opened {
             let Some(tls) = &upstream.tls else {
                 continue;
             };
-            match Connector::open(tls, Speaks::of(upstream.kind)) {
+            match Connector::open(tls, Speaks::of(upstream)) {
                 Ok(connector) => drop(opened.connectors.insert(name.clone(), connector)),
                 Err(error) => problems.push(format!("upstream {name}: {error}")),
             }
@@ -92,6 +92,7 @@ impl Opened {
 
 fn of_listener(listener: &Listener) -> Option<(&ListenerTls, Speaks)> {
     let speaks = match &listener.protocol {
+        Protocol::Http(http) if http.http2.is_some() => Speaks::BothHttp,
         Protocol::Http(_) => Speaks::Http,
         Protocol::Postgres(_) => Speaks::Postgres,
         Protocol::Tcp(_) | Protocol::Redis(_) => Speaks::Other,

@@ -142,6 +142,7 @@ fn upstream(kind: UpstreamKind, probe: Probe, endpoints: &[&str]) -> Upstream {
         idle_timeout: second,
         tunnel_timeout: second,
         keepalive_timeout: second,
+        has_http2: false,
         keepalive_max: 1,
     }
 }

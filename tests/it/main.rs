@@ -16,6 +16,7 @@ mod draining;
 mod drill;
 mod hold;
 mod http;
+mod http2;
 mod https;
 mod https_clients;
 mod online;

@@ -96,6 +96,7 @@ pub(crate) fn config(kind: UpstreamKind, rng: &mut Rng) -> Upstream {
         idle_timeout: default::IDLE_TIMEOUT,
         tunnel_timeout: default::TUNNEL_TIMEOUT,
         keepalive_timeout: default::UPSTREAM_KEEPALIVE_TIMEOUT,
+        has_http2: false,
         keepalive_max: default::UPSTREAM_KEEPALIVE_MAX,
     }
 }

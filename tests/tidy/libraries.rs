@@ -25,7 +25,11 @@ const HOMES: &[(&[&str], &[&str])] = &[
         &["serde_json"],
         &["control/admin", "cli/", "io/source/patroni"],
     ),
-    (&["base64"], &["io/source/patroni", "io/net/tls"]),
+    (&["h2"], &["proxy/http/h2"]),
+    (
+        &["base64"],
+        &["io/source/patroni", "io/net/tls", "proxy/http/h2"],
+    ),
     (&["toml", "strsim", "annotate_snippets"], &["config/"]),
     (&["tokio_postgres"], &["io/probe", "cli/demo", "cli/drill"]),
     (&["crc32fast"], &["control/fence_file"]),

@@ -168,6 +168,10 @@ pub(super) fn listener(listener: &Listener) -> Section {
             }
             section.time("request_head_timeout", http.request_head_timeout);
             section.time("keepalive_timeout", http.keepalive_timeout);
+            section.put("http2", http.http2.is_some());
+            if let Some(http2) = http.http2 {
+                section.put("max_http2_streams", http2.streams_max);
+            }
             match http.min_rate {
                 None => section.text("min_rate", "off"),
                 Some(rate) => {
@@ -290,6 +294,7 @@ pub(super) fn upstream(upstream: &Upstream) -> Section {
         section.time("tunnel_timeout", upstream.tunnel_timeout);
         section.time("keepalive_timeout", upstream.keepalive_timeout);
         section.put("max_idle_connections", upstream.keepalive_max);
+        section.put("http2", upstream.has_http2);
     }
     if let Some(health) = &upstream.health {
         put_health(&mut section, health);

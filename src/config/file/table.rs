@@ -83,6 +83,8 @@ pub struct ListenerTable {
     pub idle_timeout: Field<Period>,
     pub request_head_timeout: Field<Period>,
     pub keepalive_timeout: Field<Period>,
+    pub http2: Field<bool>,
+    pub max_http2_streams: Field<Count>,
     pub min_rate: Field<Speed>,
     pub min_rate_grace: Field<Period>,
 }
@@ -138,6 +140,7 @@ pub struct UpstreamTable {
     pub tunnel_timeout: Field<Period>,
     pub keepalive_timeout: Field<Period>,
     pub max_idle_connections: Field<Count>,
+    pub http2: Field<bool>,
 }
 
 /// `ewma = { … }`

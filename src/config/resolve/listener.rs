@@ -6,14 +6,14 @@ use toml::Spanned;
 
 use super::session::session;
 use super::value::{
-    Owner, count_usize, listen_address, note_unknown_name, period, refuse, require,
+    Owner, count, count_usize, listen_address, note_unknown_name, period, refuse, require,
 };
 use super::{Around, network, tls};
 use crate::config::default;
 use crate::config::file::amount::Speed;
 use crate::config::file::table::{AcceptWord, Kind, ListenerTable, UpstreamTable};
 use crate::config::file::{Named, Written};
-use crate::config::listener::{Accept, HttpListener, Listener, MinRate, Protocol};
+use crate::config::listener::{Accept, Http2, HttpListener, Listener, MinRate, Protocol};
 use crate::config::problem::Findings;
 use crate::model::name::Name;
 
@@ -124,8 +124,33 @@ fn http(
             findings,
         ),
         min_rate: min_rate(table, findings),
+        http2: http2(table, findings),
         tls,
     }
+}
+
+/// On unless it is switched off: only clients that ask for it get it.
+fn http2(table: &ListenerTable, findings: &mut Findings<'_>) -> Option<Http2> {
+    let is_on = table.http2.as_ref().is_none_or(|it| *it.get_ref());
+    if !is_on {
+        refuse(
+            &table.max_http2_streams,
+            "`max_http2_streams` does nothing beside http2 = false",
+            "leave one of the two out",
+            findings,
+        );
+        return None;
+    }
+    let streams_max = count(
+        &table.max_http2_streams,
+        "max_http2_streams",
+        u64::from(default::HTTP2_STREAMS_MAX),
+        1..=u64::from(default::HTTP2_STREAMS_LIMIT_MAX),
+        findings,
+    );
+    Some(Http2 {
+        streams_max: u32::try_from(streams_max).unwrap_or(default::HTTP2_STREAMS_MAX),
+    })
 }
 
 /// How fast clients have to be; a grace without a rate does nothing.

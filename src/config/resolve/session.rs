@@ -99,6 +99,15 @@ fn refuse_request_keys(table: &ListenerTable, kind: Kind, findings: &mut Finding
             findings,
         );
     }
+    let message = |key: &str| format!("a {word} listener has no `{key}`");
+    let help = "HTTP/2 is for http listeners: leave it out";
+    refuse(&table.http2, &message("http2"), help, findings);
+    refuse(
+        &table.max_http2_streams,
+        &message("max_http2_streams"),
+        help,
+        findings,
+    );
     refuse(
         &table.min_rate,
         &format!("a {word} listener has no `min_rate`"),

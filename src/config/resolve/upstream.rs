@@ -75,6 +75,7 @@ pub(super) fn upstream(
             0..=default::UPSTREAM_KEEPALIVE_LIMIT_MAX,
             findings,
         ),
+        has_http2: http2(table, findings),
         balance: balance(table, kind, findings),
         endpoints,
         source,
@@ -92,6 +93,19 @@ pub(super) fn upstream(
         health,
     };
     kind.map(|_| upstream)
+}
+
+fn http2(table: &UpstreamTable, findings: &mut Findings<'_>) -> bool {
+    let has_http2 = table.http2.as_ref().is_some_and(|it| *it.get_ref());
+    if has_http2 {
+        refuse(
+            &table.proxy_protocol,
+            "`proxy_protocol` cannot go with http2 = true: clients share connections there",
+            "leave one of the two out; X-Forwarded-For tells the client of each request",
+            findings,
+        );
+    }
+    has_http2
 }
 
 fn proxy_protocol(table: &UpstreamTable) -> Option<ProxyVersion> {
@@ -122,6 +136,7 @@ fn refuse_http_keys(table: &UpstreamTable, kind: Option<Kind>, findings: &mut Fi
         "sessions have their `idle_timeout` in [listeners.NAME]",
         findings,
     );
+    refuse(&table.http2, &message("http2"), help, findings);
     refuse(
         &table.max_idle_connections,
         &message("max_idle_connections"),

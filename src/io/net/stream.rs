@@ -3,6 +3,7 @@
 //! The few operations here are what a session needs; whoever wants more takes the socket below.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -11,7 +12,7 @@ use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::io::net::tls::Encrypted;
+use crate::io::net::tls::{Encrypted, Facts};
 
 /// A connection. What it is costs one branch per read or write.
 #[derive(Debug)]
@@ -20,8 +21,31 @@ pub enum Stream {
     Plain(TcpStream),
     /// Under TLS.
     Tls(Box<Encrypted>),
+    /// One of many on a connection that carries them all.
+    Carried(Box<dyn Carried>),
     /// None any more: its place while a handshake runs. Reads end, writes fail.
     Gone,
+}
+
+/// What those that a connection carries have to know of it.
+#[derive(Debug, Default)]
+pub struct Carrier {
+    /// It is under TLS.
+    pub is_secure: bool,
+    /// See [`Stream::subject`].
+    pub subject: Option<Arc<str>>,
+    /// See [`Stream::local`].
+    pub local: Option<SocketAddr>,
+    /// See [`Stream::facts`].
+    pub facts: Option<Facts>,
+}
+
+/// A connection inside another one: a stream of HTTP/2.
+pub trait Carried: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug {
+    /// What is known of the connection that carries it.
+    fn carrier(&self) -> &Carrier;
+    /// Breaks it off: the other side learns that this was not the end.
+    fn reset(&mut self);
 }
 
 /// What the kernel has heard of the other side, told without reading.
@@ -54,7 +78,7 @@ impl Stream {
     pub fn plain(&self) -> Option<&TcpStream> {
         match self {
             Stream::Plain(stream) => Some(stream),
-            Stream::Tls(_) | Stream::Gone => None,
+            Stream::Tls(_) | Stream::Carried(_) | Stream::Gone => None,
         }
     }
 
@@ -63,7 +87,7 @@ impl Stream {
         match self {
             Stream::Plain(stream) => Some(stream),
             Stream::Tls(stream) => Some(stream.socket()),
-            Stream::Gone => None,
+            Stream::Carried(_) | Stream::Gone => None,
         }
     }
 
@@ -97,13 +121,45 @@ impl Stream {
 
     /// Whether it is under TLS.
     pub fn is_secure(&self) -> bool {
-        matches!(self, Stream::Tls(_))
+        match self {
+            Stream::Tls(_) => true,
+            Stream::Carried(stream) => stream.carrier().is_secure,
+            Stream::Plain(_) | Stream::Gone => false,
+        }
     }
 
     /// The subject of the certificate the other side has shown and proven.
     pub fn subject(&self) -> Option<&Arc<str>> {
         match self {
             Stream::Tls(stream) => stream.subject(),
+            Stream::Carried(stream) => stream.carrier().subject.as_ref(),
+            Stream::Plain(_) | Stream::Gone => None,
+        }
+    }
+
+    /// For those that it is to carry.
+    pub fn carrier(&self) -> Carrier {
+        Carrier {
+            is_secure: self.is_secure(),
+            subject: self.subject().cloned(),
+            local: self.local(),
+            facts: self.facts(),
+        }
+    }
+
+    /// Our end's address.
+    pub fn local(&self) -> Option<SocketAddr> {
+        match self {
+            Stream::Carried(stream) => stream.carrier().local,
+            stream => stream.socket()?.local_addr().ok(),
+        }
+    }
+
+    /// What the handshake has told; none in clear.
+    pub fn facts(&self) -> Option<Facts> {
+        match self {
+            Stream::Tls(stream) => Some(stream.facts()),
+            Stream::Carried(stream) => stream.carrier().facts.clone(),
             Stream::Plain(_) | Stream::Gone => None,
         }
     }
@@ -122,14 +178,17 @@ impl Stream {
                     .poll_read(&mut cx, &mut buffer)
                     .is_pending()
             }
-            Stream::Gone => false,
+            // Not one to keep: its end is the end of what it carried.
+            Stream::Carried(_) | Stream::Gone => false,
         }
     }
 
     /// Makes the coming close a reset: what is buffered is not sent, and the other side learns that
     /// this was not the end.
-    pub fn reset(&self) {
-        if let Some(socket) = self.socket() {
+    pub fn reset(&mut self) {
+        if let Stream::Carried(stream) = self {
+            stream.reset();
+        } else if let Some(socket) = self.socket() {
             // It fails only on a socket that is gone already.
             socket.set_zero_linger().unwrap_or_default();
         }
@@ -145,6 +204,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buffer),
+            Stream::Carried(stream) => Pin::new(&mut **stream).poll_read(cx, buffer),
             Stream::Gone => Poll::Ready(Ok(())),
         }
     }
@@ -159,6 +219,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
+            Stream::Carried(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
             Stream::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
@@ -171,6 +232,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
             Stream::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, parts),
+            Stream::Carried(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, parts),
             Stream::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
@@ -183,6 +245,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Plain(_) | Stream::Gone => Poll::Ready(Ok(())),
             Stream::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            Stream::Carried(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
 
@@ -191,6 +254,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Stream::Carried(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
             Stream::Gone => Poll::Ready(Ok(())),
         }
     }

@@ -1,5 +1,6 @@
 //! One attempt on one endpoint: a pooled or new connection, the request, the head of its answer.
 
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -50,7 +51,8 @@ pub async fn connect(
     worker: &Rc<Worker>,
     is_fresh_wanted: bool,
 ) -> Result<Upstream, ProxyError> {
-    if !is_fresh_wanted && let Some(stream) = worker.pool.checkout(lease, client.number) {
+    let is_http2 = lease.snapshot().config.has_http2;
+    if !is_fresh_wanted && let Some(stream) = idle(lease, client, worker, is_http2) {
         return Ok(Upstream {
             stream,
             connected_in: None,
@@ -66,14 +68,13 @@ pub async fn connect(
     let header = header.unwrap_or_default();
     let connector = exchange.route.connector.as_ref();
     // Boxed, because it is rare and would make every exchange larger.
-    let dialled = Box::pin(reach(
-        lease,
-        timeout,
-        connector,
-        DialOptions::PLAIN,
-        &header,
-    ))
-    .await;
+    let dialled = if is_http2 {
+        let linked = Box::pin(worker.links.connect(lease, worker, timeout, connector)).await;
+        linked.map(|asked| Stream::Carried(Box::new(asked)))
+    } else {
+        let options = DialOptions::PLAIN;
+        Box::pin(reach(lease, timeout, connector, options, &header)).await
+    };
     dialled
         .map(|stream| Upstream {
             stream,
@@ -83,6 +84,15 @@ pub async fn connect(
             tracing::debug!(endpoint = %lease.endpoint().id, %error, "cannot connect");
             ProxyError::upstream(dial::failure(&error), Replay::Always)
         })
+}
+
+/// A connection that is there already.
+fn idle(lease: &Lease, client: &Client, worker: &Worker, is_http2: bool) -> Option<Stream> {
+    if is_http2 {
+        let asked = worker.links.checkout(lease, worker.recently())?;
+        return Some(Stream::Carried(Box::new(asked)));
+    }
+    worker.pool.checkout(lease, client.number)
 }
 
 /// Waits for the head of the final answer or of an interim one (1xx).
@@ -150,6 +160,11 @@ pub fn read_error(stop: Stop) -> ProxyError {
         }
         Stop::Rung(Rung::Drain) => ProxyError::upstream(FailureKind::Draining, Replay::Never),
         Stop::Rung(Rung::Retired(reason)) => ProxyError::upstream(reason.failure(), Replay::Never),
+        Stop::Rung(Rung::Gone) => ProxyError::client(FailureKind::ClientGone),
+        // So says an HTTP/2 connection of a stream that was refused.
+        Stop::Broken(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            ProxyError::upstream(FailureKind::UpstreamReset, Replay::IfWhole)
+        }
         Stop::Broken(_) => ProxyError::upstream(FailureKind::UpstreamReset, Replay::IfIdempotent),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::base::time::Time;
 use crate::config::default;
 use crate::config::listener::{HttpListener, MinRate};
-use crate::io::net::stream::Stream;
+use crate::io::net::stream::{Carried, Stream};
 use crate::io::net::tls::Acceptor;
 use crate::model::failure::FailureKind;
 use crate::proxy::alarm::{Alarm, Rung};
@@ -89,6 +89,25 @@ impl Client {
     pub fn with_min_rate(mut self, min_rate: Option<MinRate>) -> Client {
         self.min_rate = min_rate;
         self
+    }
+
+    /// One of the streams of this connection, as a connection of its own.
+    pub fn carrying(&self, stream: Box<dyn Carried>, worker: &Worker) -> Client {
+        Client {
+            stream: Stream::Carried(stream),
+            number: self.number,
+            origin: self.origin,
+            ip: self.ip,
+            alarm: worker.alarms.register(),
+            min_rate: self.min_rate,
+            ahead: None,
+            pipelined: None,
+        }
+    }
+
+    /// Whether it is a stream of an HTTP/2 connection.
+    pub fn is_http2(&self) -> bool {
+        matches!(self.stream, Stream::Carried(_))
     }
 
     /// The handshake, before anything else was read.
@@ -223,6 +242,7 @@ pub fn client_failure(stop: Stop) -> FailureKind {
         Stop::Rung(Rung::Deadline) => FailureKind::IdleTimeout,
         Stop::Rung(Rung::Drain) => FailureKind::Draining,
         Stop::Rung(Rung::Retired(reason)) => reason.failure(),
+        Stop::Rung(Rung::Gone) => FailureKind::ClientGone,
         Stop::Broken(_) => FailureKind::ClientGone,
     }
 }

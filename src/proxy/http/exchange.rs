@@ -90,7 +90,9 @@ impl Exchange {
             },
             request_id: id.as_str(),
             host_default: &route.upstream.cell.name,
-            is_upgrade_forwarded: true,
+            // HTTP/2 has no upgrade (RFC 9113 §8.6): its endpoints get the request without.
+            is_upgrade_forwarded: head.has_upgrade && !route.upstream.snapshot().config.has_http2,
+            is_http2: client.is_http2(),
             is_close: false,
             removed: &route.subject.removed,
             subject: own.zip(subject.as_deref()),

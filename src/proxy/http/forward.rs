@@ -142,6 +142,7 @@ impl Attempts<'_> {
     fn may_retry(&self, error: ProxyError) -> bool {
         let is_safe = match error.replay {
             Replay::Always => true,
+            Replay::IfWhole => self.exchange.is_whole(),
             Replay::IfIdempotent => {
                 self.exchange.method.is_idempotent() && self.exchange.is_whole()
             }

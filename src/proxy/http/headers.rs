@@ -25,6 +25,8 @@ pub struct RequestEdit<'a> {
     pub host_default: &'a str,
     /// The route lets the upgrade pass that the head asks for.
     pub is_upgrade_forwarded: bool,
+    /// The request came by HTTP/2.
+    pub is_http2: bool,
     /// The upstream connection is not for reuse.
     pub is_close: bool,
     /// Fields in which only we tell who the client is: the client's own are left out.
@@ -98,10 +100,10 @@ pub fn write_request(out: &mut Vec<u8>, buffer: &[u8], head: &RequestHead, edit:
         &[
             b"\r\nX-Request-Id: ",
             edit.request_id.as_bytes(),
-            if head.minor == 0 {
-                b"\r\nVia: 1.0 "
-            } else {
-                b"\r\nVia: 1.1 "
+            match (edit.is_http2, head.minor) {
+                (true, _) => b"\r\nVia: 2 ",
+                (false, 0) => b"\r\nVia: 1.0 ",
+                (false, _) => b"\r\nVia: 1.1 ",
             },
             OWN_NAME.as_bytes(),
             b"\r\n",

@@ -9,6 +9,7 @@ use crate::proxy::http::h1::response::{ResponseFraming, ResponseHead};
 use crate::proxy::http::headers::{RequestEdit, ResponseEdit, write_request, write_response};
 
 const EDIT: RequestEdit<'_> = RequestEdit {
+    is_http2: false,
     client_ip: "192.0.2.1",
     proto: "https",
     request_id: "id-1",

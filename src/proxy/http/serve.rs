@@ -5,17 +5,20 @@ use std::rc::Rc;
 use tokio::net::TcpStream;
 
 use crate::base::time;
+use crate::config::listener::Http2;
 use crate::model::failure::FailureKind;
 use crate::proxy::error::Side;
 use crate::proxy::http::client::{Client, NoRequest, Times};
 use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::forward::{Forwarded, forward, keep_unread};
+use crate::proxy::http::h2::connection;
+use crate::proxy::http::h2::preface::{self, Beginning};
 use crate::proxy::http::record::{Ending, record};
 use crate::proxy::http::refuse::{apologise, last_hop, misdirected, no_route, refuse};
 use crate::proxy::http::upgrade::{Tunnel, tunnel};
 use crate::proxy::listener::LocalListener;
 use crate::proxy::origin::Origin;
-use crate::proxy::wire::Received;
+use crate::proxy::wire::{self, Received};
 use crate::proxy::worker::Worker;
 use crate::upstream::endpoint::Outcome;
 
@@ -32,15 +35,25 @@ pub enum Next {
     Tunnel(Box<Tunnel>),
 }
 
-/// Serves a connection until one side has enough.
+/// Serves a connection until one side has enough. With `http2`, a client may begin so.
 pub async fn serve(
     mut client: Client,
     times: Times,
+    http2: Option<Http2>,
     worker: Rc<Worker>,
     listener: Rc<LocalListener>,
 ) {
     let mut idle_for = times.request_head;
-    while let Some(received) = client.first_bytes(idle_for, &worker).await {
+    let mut http2 = http2;
+    while let Some(mut received) = client.first_bytes(idle_for, &worker).await {
+        if let Some(settings) = http2.take()
+            && version_of(&mut client, &mut received, times, &worker).await == Beginning::Http2
+        {
+            let ahead = received.bytes().to_vec();
+            drop(received);
+            let serving = connection::serve(client, ahead, times, settings, worker, listener);
+            return Box::pin(serving).await;
+        }
         // Boxed, so that an idle connection keeps only what idling needs.
         let exchange = answer(&mut client, received, times, &worker, &listener);
         match Box::pin(exchange).await {
@@ -53,6 +66,48 @@ pub async fn serve(
             Next::Abort => return,
         }
     }
+}
+
+/// Serves the one exchange of a stream of HTTP/2. True when the client has all of the answer.
+pub async fn serve_stream(
+    mut client: Client,
+    times: Times,
+    worker: Rc<Worker>,
+    listener: Rc<LocalListener>,
+) -> bool {
+    let Some(received) = client.first_bytes(times.request_head, &worker).await else {
+        return false;
+    };
+    match answer(&mut client, received, times, &worker, &listener).await {
+        Next::Request | Next::Close => true,
+        Next::Tunnel(opened) => {
+            Box::pin(tunnel(client, *opened, &worker, &listener)).await;
+            true
+        }
+        Next::Abort => false,
+    }
+}
+
+/// Reads on until the first bytes tell whether the client speaks HTTP/2.
+async fn version_of(
+    client: &mut Client,
+    received: &mut Received,
+    times: Times,
+    worker: &Worker,
+) -> Beginning {
+    let mut beginning = preface::beginning(received.bytes());
+    if beginning == Beginning::Open {
+        let deadline = worker.recently().after(times.request_head);
+        client.alarm.set_deadline(deadline);
+    }
+    while beginning == Beginning::Open {
+        match wire::receive_more(&mut client.stream, &client.alarm, received).await {
+            Ok(1..) => beginning = preface::beginning(received.bytes()),
+            // The codec says what is wrong with it.
+            _ => return Beginning::Other,
+        }
+    }
+    beginning
 }
 
 /// Says that a connection limit is reached, and closes. No request is waited for: a client that
@@ -124,7 +179,7 @@ async fn answer(
 
 /// The answer is through, or as much of it as there will be: count it, keep what can be kept.
 fn finish(
-    client: &Client,
+    client: &mut Client,
     mut exchange: Exchange,
     forwarded: Forwarded,
     worker: &Rc<Worker>,

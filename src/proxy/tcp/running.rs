@@ -113,7 +113,7 @@ impl<'a> Running<'a> {
 
     /// Ends it for a reason that is not its own.
     fn leave(&mut self, failure: FailureKind) {
-        let Stage::Flowing(flow) = mem::replace(&mut self.stage, Stage::Gone) else {
+        let Stage::Flowing(mut flow) = mem::replace(&mut self.stage, Stage::Gone) else {
             return;
         };
         let (received, sent) = flow.relay.moved_each();
@@ -182,6 +182,7 @@ impl Flow {
             match ready!(on.alarm.poll_rung(cx)) {
                 Rung::Retired(reason) => return Poll::Ready(reason.failure()),
                 Rung::Drain => return Poll::Ready(FailureKind::Draining),
+                Rung::Gone => return Poll::Ready(FailureKind::ClientGone),
                 Rung::Deadline => {
                     let now = on.worker.recently();
                     let due = self.conduct.as_ref().map_or(Time::NEVER, |it| it.due());
@@ -229,7 +230,7 @@ impl Flow {
 
     /// Ready when the client has left while nothing is read of it: then nobody waits for the end of
     /// the freeze.
-    fn poll_left(&self, on: &Ground<'_>, cx: &mut Context<'_>) -> Poll<RelayEnd> {
+    fn poll_left(&mut self, on: &Ground<'_>, cx: &mut Context<'_>) -> Poll<RelayEnd> {
         let Some(client) = self.relay.frozen_client() else {
             return Poll::Pending;
         };

@@ -147,6 +147,7 @@ impl Trial<'_> {
         self.alarm.poll_rung(cx).map(|rung| match rung {
             Rung::Deadline => kept(*sent),
             Rung::Drain => self.over(*sent, FailureKind::Draining),
+            Rung::Gone => self.over(*sent, FailureKind::ClientGone),
             Rung::Retired(reason) => self.retired(*sent, reason),
         })
     }

@@ -62,6 +62,8 @@ fn upstream(kind: UpstreamKind, endpoints: &[(&str, u32)]) -> Upstream {
         tunnel_timeout: default::TUNNEL_TIMEOUT,
         keepalive_timeout: default::UPSTREAM_KEEPALIVE_TIMEOUT,
         keepalive_max: default::UPSTREAM_KEEPALIVE_MAX,
+
+        has_http2: false,
     }
 }
 

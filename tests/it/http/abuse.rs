@@ -213,7 +213,7 @@ const WHOLE: &[(&str, u16, &str)] = &[
         "unsupported_version",
     ),
     (
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "PRI * HTTP/2.0\r\nHost: a\r\n\r\n",
         505,
         "unsupported_version",
     ),

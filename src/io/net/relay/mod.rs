@@ -214,19 +214,19 @@ impl Relay {
 
     /// Makes the coming drop cut both connections: their ends see a reset, and nothing that is
     /// buffered is sent.
-    pub fn cut(&self) {
+    pub fn cut(&mut self) {
         self.client.reset();
         self.upstream.reset();
     }
 
     /// Cuts the upstream side, so that nothing that is buffered is sent to it, and leaves the
     /// client's with what was read for it and not sent yet.
-    pub fn part(self) -> Farewell {
+    pub fn part(mut self) -> Farewell {
         self.upstream.reset();
         Farewell::new(self.client, self.to_client.unsent, self.stock)
     }
 
-    fn end_broken(&self, side: Side, is_truncated: bool) -> RelayEnd {
+    fn end_broken(&mut self, side: Side, is_truncated: bool) -> RelayEnd {
         if is_truncated {
             match side {
                 Side::Client => self.upstream.reset(),

@@ -183,7 +183,7 @@ async fn the_last_words_of_a_side_that_broke_are_delivered() {
 async fn cutting_resets_both_sides() {
     let Line {
         mut client,
-        relay,
+        mut relay,
         mut endpoint,
         ..
     } = line(b"").await;

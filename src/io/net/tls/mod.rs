@@ -37,7 +37,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-use crate::config::upstream::UpstreamKind;
+use crate::config::upstream::{Upstream, UpstreamKind};
 
 pub use acceptor::Acceptor;
 pub use connector::Connector;
@@ -53,14 +53,19 @@ pub enum Speaks {
     Postgres,
     /// HTTP/1, which most clients name (RFC 7301 §6).
     Http,
+    /// HTTP/2 (RFC 9113 §3.2).
+    Http2,
+    /// Either, HTTP/2 rather.
+    BothHttp,
     /// Anything that begins with the handshake and needs no name.
     Other,
 }
 
 impl Speaks {
     /// What endpoints of such an upstream speak.
-    pub fn of(kind: UpstreamKind) -> Speaks {
-        match kind {
+    pub fn of(upstream: &Upstream) -> Speaks {
+        match upstream.kind {
+            UpstreamKind::Http if upstream.has_http2 => Speaks::Http2,
             UpstreamKind::Http => Speaks::Http,
             UpstreamKind::Postgres => Speaks::Postgres,
             UpstreamKind::Redis | UpstreamKind::Tcp => Speaks::Other,
@@ -72,6 +77,8 @@ impl Speaks {
         match self {
             Speaks::Postgres => vec![b"postgresql".to_vec()],
             Speaks::Http => vec![b"http/1.1".to_vec()],
+            Speaks::Http2 => vec![b"h2".to_vec()],
+            Speaks::BothHttp => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             Speaks::Other => Vec::new(),
         }
     }
@@ -127,6 +134,11 @@ impl Encrypted {
     /// The connection below.
     pub fn socket(&self) -> &TcpStream {
         self.stream.get_ref().0
+    }
+
+    /// Whether both sides agreed to speak HTTP/2 (RFC 9113 §3.2).
+    pub fn is_http2(&self) -> bool {
+        self.stream.get_ref().1.alpn_protocol() == Some(b"h2")
     }
 
     /// Whether both sides agreed by ALPN on what is spoken.
