@@ -16,6 +16,7 @@ pub use crate::io::net::proxy_protocol::fuzz::proxy_protocol;
 pub use crate::io::source::patroni::fuzz::patroni;
 pub use crate::io::source::redis_cluster::fuzz::redis_shards;
 pub use crate::io::source::sentinel::fuzz::sentinel;
+pub use crate::proxy::http::claims::fuzz::claims_of_peers as claims;
 pub use crate::proxy::redis::follow::fuzz as redis_follow;
 
 use crate::io::resp::{self, NotResp, Reply};
@@ -38,6 +39,7 @@ pub type Body = fn(&[u8]);
 /// Every body by the name of its target and corpus folder.
 pub const BODIES: &[(&str, Body)] = &[
     ("chunked_body", chunked_body),
+    ("claims", claims),
     ("config_file", config_file),
     ("fence_file", fence_file),
     ("patroni", patroni),
@@ -107,7 +109,10 @@ pub fn request_head(data: &[u8]) {
     for (is_upgrade_forwarded, is_close) in [(true, false), (false, true)] {
         let edit = RequestEdit {
             is_http2: false,
-            client_ip: "192.0.2.1",
+            forwarded_for: "192.0.2.1",
+            forwarded: "",
+            host: None,
+            port: None,
             proto: "http",
             request_id: "0123456789abcdef",
             host_default: "127.0.0.1:80",
@@ -150,7 +155,7 @@ fn assert_same_request(
         assert_eq!(again.host.of(out), head.host.of(data));
     }
     let forwarded = again.fields.find(out, b"x-forwarded-for");
-    assert_eq!(forwarded, Some(edit.client_ip.as_bytes()));
+    assert_eq!(forwarded, Some(edit.forwarded_for.as_bytes()));
     for field in again.fields.iter() {
         assert!(!field.is_dropped, "a dropped field was sent on");
     }

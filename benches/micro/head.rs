@@ -45,7 +45,10 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\n\
 
 const EDIT: RequestEdit<'_> = RequestEdit {
     is_http2: false,
-    client_ip: "192.0.2.17",
+    forwarded_for: "192.0.2.17",
+    forwarded: "",
+    host: None,
+    port: None,
     proto: "http",
     request_id: "0193f6a2c1d84f7e",
     host_default: "10.0.0.1:8001",

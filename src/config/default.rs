@@ -72,6 +72,11 @@ pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// A PROXY protocol header of version 2 behind its first 16 bytes: addresses and vectors. The
 /// specification's senders stay below 536; cloud load balancers add a few identifiers.
 pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;
+/// Elements of `X-Forwarded-For` or `Forwarded` that are looked at: no request comes by so many
+/// proxies of one house.
+pub const FORWARDED_HOPS_MAX: usize = 64;
+/// Of such a list that is sent on as it came; a longer one is made anew.
+pub const FORWARDED_BYTES_MAX: usize = 4 * 1024;
 /// Networks in one list.
 pub const NETWORKS_MAX: usize = 1_024;
 /// Streams of a client's HTTP/2 connection at the same time (HAProxy, Envoy; nginx 128).

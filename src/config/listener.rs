@@ -74,6 +74,8 @@ pub struct HttpListener {
     pub min_rate: Option<MinRate>,
     /// HTTP/2 for clients that ask for it; none = HTTP/1 only.
     pub http2: Option<Http2>,
+    /// Who speaks for clients; none = nobody is believed.
+    pub trusted_proxies: Option<TrustedProxies>,
     /// TLS ends here; none = in clear.
     pub tls: Option<ListenerTls>,
 }
@@ -92,6 +94,35 @@ pub struct MinRate {
     pub bytes_per_second: u64,
     /// Waits up to this long in all are forgiven.
     pub grace: Duration,
+}
+
+/// `trusted_proxies = […]`: who is believed when it speaks for others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustedProxies {
+    /// Where they are.
+    pub from: Vec<Network>,
+    /// How they say it.
+    pub header: TrustedHeader,
+}
+
+/// The field that trusted proxies write; of the other one nothing is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TrustedHeader {
+    /// `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+impl TrustedHeader {
+    /// The word in `trusted_header = "…"`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TrustedHeader::XForwardedFor => "x-forwarded-for",
+            TrustedHeader::Forwarded => "forwarded",
+        }
+    }
 }
 
 /// Settings of a `tcp`, `postgres` or `redis` listener.

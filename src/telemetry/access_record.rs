@@ -26,7 +26,7 @@ pub struct AccessRecord {
     pub upstream: Option<Name>,
     /// The last endpoint tried.
     pub endpoint: Option<Name>,
-    /// The client's address.
+    /// The client's address; port 0: nobody has said.
     pub client: SocketAddr,
     /// The other end of the connection, where that is another proxy.
     pub peer: Option<SocketAddr>,
@@ -129,7 +129,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("route", "the route that took it"),
     ("upstream", "where it was sent"),
     ("endpoint", "the last endpoint tried"),
-    ("client", "address and port of the client"),
+    (
+        "client",
+        "address of the client, and its port where that is known",
+    ),
     (
         "peer",
         "who spoke for the client: the proxy at the other end of the connection",
@@ -213,7 +216,7 @@ impl AccessRecord {
         line.text("route", name(&self.route));
         line.text("upstream", name(&self.upstream));
         line.text("endpoint", name(&self.endpoint));
-        line.text("client", Some(self.client));
+        line.text("client", Some(Shown(self.client)));
         line.text("peer", self.peer);
         let [method, host, path, request_id] = self
             .request
@@ -237,6 +240,18 @@ impl AccessRecord {
         line.number("epoch", self.epoch);
         line.text("client_subject", self.subject.as_deref());
         line.end();
+    }
+}
+
+/// An address; port 0 is none that anybody knows.
+struct Shown(SocketAddr);
+
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.port() {
+            0 => write!(f, "{}", self.0.ip()),
+            _ => write!(f, "{}", self.0),
+        }
     }
 }
 

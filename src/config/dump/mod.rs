@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Config;
 use super::file::amount::format_size;
 use super::file::unit::format_duration;
-use super::listener::{Accept, Listener, Protocol, SessionListener};
+use super::listener::{Accept, HttpListener, Listener, Protocol, SessionListener};
 use super::process::{AccessOutput, AdminSocket, LogFormat, LogLevel, MemoryLimit, StateDir};
 use super::route::Route;
 use super::secret::{Secret, SecretSource};
@@ -168,6 +168,7 @@ pub(super) fn listener(listener: &Listener) -> Section {
             }
             section.time("request_head_timeout", http.request_head_timeout);
             section.time("keepalive_timeout", http.keepalive_timeout);
+            put_trusted(&mut section, http);
             section.put("http2", http.http2.is_some());
             if let Some(http2) = http.http2 {
                 section.put("max_http2_streams", http2.streams_max);
@@ -208,6 +209,14 @@ pub(super) fn listener(listener: &Listener) -> Section {
         );
     }
     section
+}
+
+fn put_trusted(section: &mut Section, http: &HttpListener) {
+    if let Some(trusted) = &http.trusted_proxies {
+        let networks = trusted.from.iter().map(ToString::to_string);
+        section.put("trusted_proxies", list(networks));
+        section.text("trusted_header", trusted.header.as_str());
+    }
 }
 
 fn put_session(section: &mut Section, session: &SessionListener) {

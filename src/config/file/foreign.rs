@@ -4,7 +4,14 @@ use crate::config::default::NAMES_COMPARED_MAX;
 
 /// Keys of other products and what they are called here. Taken only where the table knows the
 /// second word.
-const KEYS: [(&str, &str); 120] = [
+const KEYS: [(&str, &str); 127] = [
+    ("set_real_ip_from", "trusted_proxies"),
+    ("trusted_ips", "trusted_proxies"),
+    ("trustedIPs", "trusted_proxies"),
+    ("xff_num_trusted_hops", "trusted_proxies"),
+    ("real_ip_header", "trusted_header"),
+    ("send-proxy", "proxy_protocol"),
+    ("send_proxy", "proxy_protocol"),
     ("accept-proxy", "proxy_protocol"),
     ("accept_proxy", "proxy_protocol"),
     ("proxyProtocol", "proxy_protocol"),

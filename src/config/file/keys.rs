@@ -97,6 +97,7 @@ pub fn words() -> Vec<&'static [&'static str]> {
         keys_of::<table::AcceptWord>(),
         keys_of::<table::BalanceWord>(),
         keys_of::<table::ProxyVersionWord>(),
+        keys_of::<table::TrustedHeaderWord>(),
         keys_of::<table::Level>(),
         keys_of::<table::Format>(),
         keys_of::<table::Method>(),

@@ -76,6 +76,8 @@ pub struct ListenerTable {
     pub accept: Field<AcceptWord>,
     pub max_connections: Field<Count>,
     pub proxy_protocol: Field<ProxyProtocolTable>,
+    pub trusted_proxies: Field<Vec<Spanned<String>>>,
+    pub trusted_header: Field<TrustedHeaderWord>,
     pub max_connections_per_user: Field<Count>,
     pub max_connections_per_database: Field<Count>,
     pub tls: Field<ListenerTlsTable>,
@@ -347,6 +349,14 @@ pub enum BalanceWord {
     Ewma,
     LeastConn,
     RoundRobin,
+}
+
+/// `trusted_header = "…"`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrustedHeaderWord {
+    XForwardedFor,
+    Forwarded,
 }
 
 /// `proxy_protocol = "…"` of an upstream

@@ -8,6 +8,9 @@ use crate::model::network::Network;
 
 /// Networks of a listener that are no bound.
 pub(super) fn lint_listener(table: &ListenerTable, findings: &mut Findings<'_>) {
+    if let Some(list) = &table.trusted_proxies {
+        lint_list(list.get_ref(), findings);
+    }
     let header = table.proxy_protocol.as_ref().map(Spanned::get_ref);
     if let Some(list) = header.and_then(|table| table.from.as_ref()) {
         lint_list(list.get_ref(), findings);

@@ -125,6 +125,7 @@ fn http(
         ),
         min_rate: min_rate(table, findings),
         http2: http2(table, findings),
+        trusted_proxies: network::trusted_proxies(table, findings),
         tls,
     }
 }

@@ -2,10 +2,11 @@
 
 use toml::Spanned;
 
-use super::value::Owner;
+use super::value::{Owner, refuse};
 use crate::config::default;
 use crate::config::file::Named;
-use crate::config::file::table::ListenerTable;
+use crate::config::file::table::{ListenerTable, TrustedHeaderWord};
+use crate::config::listener::{TrustedHeader, TrustedProxies};
 use crate::config::problem::Findings;
 use crate::model::network::{Network, NetworkError};
 
@@ -24,6 +25,36 @@ pub(super) fn proxy_protocol(
         findings,
     );
     Some(networks(texts, findings))
+}
+
+/// `trusted_proxies = […]` of an `http` listener.
+pub(super) fn trusted_proxies(
+    table: &ListenerTable,
+    findings: &mut Findings<'_>,
+) -> Option<TrustedProxies> {
+    let Some(field) = &table.trusted_proxies else {
+        refuse(
+            &table.trusted_header,
+            "`trusted_header` does nothing while nobody is trusted",
+            "add trusted_proxies = [\"10.0.0.0/8\"], or leave `trusted_header` out",
+            findings,
+        );
+        return None;
+    };
+    if field.get_ref().is_empty() {
+        let message = "`trusted_proxies` is empty: nobody is trusted";
+        findings
+            .error("empty", field.span(), message)
+            .help("leave it out, or write the addresses of the proxies before this one");
+    }
+    let header = table.trusted_header.as_ref().map(Spanned::get_ref);
+    Some(TrustedProxies {
+        from: networks(field.get_ref(), findings),
+        header: match header {
+            Some(TrustedHeaderWord::Forwarded) => TrustedHeader::Forwarded,
+            Some(TrustedHeaderWord::XForwardedFor) | None => TrustedHeader::XForwardedFor,
+        },
+    })
 }
 
 /// A list of networks; what is none is told.

@@ -87,6 +87,20 @@ pub(super) fn session(
 
 fn refuse_request_keys(table: &ListenerTable, kind: Kind, findings: &mut Findings<'_>) {
     let word = kind.as_str();
+    let help = "it is for http listeners; what sessions can be told by is `proxy_protocol`";
+    let message = |key: &str| format!("a {word} listener has no `{key}`");
+    refuse(
+        &table.trusted_proxies,
+        &message("trusted_proxies"),
+        help,
+        findings,
+    );
+    refuse(
+        &table.trusted_header,
+        &message("trusted_header"),
+        help,
+        findings,
+    );
     for (field, key) in [
         (&table.request_head_timeout, "request_head_timeout"),
         (&table.keepalive_timeout, "keepalive_timeout"),

@@ -17,6 +17,23 @@ const MISTAKES: &[(&[&str], &str)] = &[
     ),
     (&["wrong-value"], "@web\nproxy_protocol = ¡true\n@app\n"),
     (&["unknown-word"], "@web\n@app\nproxy_protocol = ¡\"v3\"\n"),
+    (&["empty"], "@web\ntrusted_proxies = ¡[]\n@app\n"),
+    (
+        &["bad-network"],
+        "@web\ntrusted_proxies = [¡\"proxy1\"]\n@app\n",
+    ),
+    (
+        &["key-does-nothing"],
+        "@web\n¡trusted_header = \"forwarded\"\n@app\n",
+    ),
+    (
+        &["unknown-word"],
+        "@web\ntrusted_proxies = [\"::1\"]\ntrusted_header = ¡\"x-real-ip\"\n@app\n",
+    ),
+    (
+        &["key-does-nothing"],
+        "@pg\n¡trusted_proxies = [\"::1\"]\n@db\n",
+    ),
     // the text itself
     (&["syntax"], "[process]\nworker_threads = ¡\n"),
     (&["syntax"], "[process¡\n"),

@@ -46,7 +46,15 @@ fn a_dump_loads_again_to_an_equal_configuration() {
         "client_crl",
         "client_subject_header = \"X-Who\", client_crl",
     );
-    for text in ["@web\n@app\n", FULL, &odd, ROLES, REQUESTS, &named] {
+    for text in [
+        "@web\ntrusted_proxies = [\"10.0.0.0/8\"]\ntrusted_header = \"forwarded\"\n@app\n",
+        "@web\n@app\n",
+        FULL,
+        &odd,
+        ROLES,
+        REQUESTS,
+        &named,
+    ] {
         let config = config(text);
         let page = dump(&config);
         let again = crate::config::parse("dump", &page, &SecretReader::Never);

@@ -34,6 +34,10 @@ const WARNINGS: &[(&[&str], &str)] = &[
         &["trusts-everyone"],
         "@web\nproxy_protocol = { from = [\"10.0.0.0/8\", ¡\"::/0\"] }\n@app\n",
     ),
+    (
+        &["trusts-everyone"],
+        "@web\ntrusted_proxies = [¡\"0.0.0.0/0\"]\n@app\n",
+    ),
     (&["hold-too-long"], "@pg\nhold = ¡\"2m\"\n@db\n"),
     (
         &["all-weights-zero"],

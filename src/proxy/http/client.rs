@@ -11,9 +11,10 @@ use crate::io::net::stream::{Carried, Stream};
 use crate::io::net::tls::Acceptor;
 use crate::model::failure::FailureKind;
 use crate::proxy::alarm::{Alarm, Rung};
+use crate::proxy::http::claims::Claims;
 use crate::proxy::http::h1::head::{HeadError, Progress};
 use crate::proxy::http::h1::request::RequestHead;
-use crate::proxy::http::text::ClientIp;
+use crate::proxy::http::text::{ClientIp, RequestId};
 use crate::proxy::origin::Origin;
 use crate::proxy::secure;
 use crate::proxy::wire::{self, Received, Stop};
@@ -30,6 +31,8 @@ pub struct Client {
     pub number: u64,
     /// The client's IP address as a text.
     pub ip: ClientIp,
+    /// What is believed of what the current request says of its client.
+    pub claims: Option<Box<Claims>>,
     /// Rings for both sides of this connection.
     pub alarm: Alarm,
     /// How slow it may be with bodies.
@@ -77,6 +80,7 @@ impl Client {
             stream: stream.into(),
             origin,
             number: worker.number(),
+            claims: None,
             ip: ClientIp::of(origin.client),
             alarm: worker.alarms.register(),
             min_rate: None,
@@ -97,6 +101,7 @@ impl Client {
             stream: Stream::Carried(stream),
             number: self.number,
             origin: self.origin,
+            claims: None,
             ip: self.ip,
             alarm: worker.alarms.register(),
             min_rate: self.min_rate,
@@ -137,9 +142,34 @@ impl Client {
 
     /// The connection, where it comes from, the alarm, and the bytes that were read ahead: for a tunnel.
     pub fn into_parts(self) -> (Stream, Origin, Alarm, Box<[u8]>) {
+        let origin = self.asker();
         let ahead = self.ahead.map(|ahead| Box::from(ahead.bytes()));
         let first = self.pipelined.or(ahead).unwrap_or_default();
-        (self.stream, self.origin, self.alarm, first)
+        (self.stream, origin, self.alarm, first)
+    }
+
+    /// Who the current request comes from.
+    pub fn asker(&self) -> Origin {
+        let claims = self.claims.as_deref();
+        Origin {
+            client: claims.map_or(self.origin.client, |claims| claims.client),
+            ..self.origin
+        }
+    }
+
+    /// The scheme of the connection.
+    pub fn proto(&self) -> &'static str {
+        if self.stream.is_secure() {
+            "https"
+        } else {
+            "http"
+        }
+    }
+
+    /// The id of the current request: of a trusted proxy, else a new one.
+    pub fn request_id(&self, worker: &Worker) -> RequestId {
+        let known = self.claims.as_ref().and_then(|claims| claims.request_id);
+        known.unwrap_or_else(|| worker.request_id())
     }
 
     /// Waits for the first bytes of the next request. Until they come the connection is idle and

@@ -77,17 +77,17 @@ impl Exchange {
         client: &Client,
         worker: &Rc<Worker>,
     ) -> Exchange {
-        let id = worker.request_id();
+        let id = client.request_id(worker);
+        let claims = client.claims.as_deref();
         let mut bytes = worker.buffers.lend_small();
         let subject = client.stream.subject().cloned();
         let own = route.subject.own.as_deref();
         let edit = RequestEdit {
-            client_ip: client.ip.as_str(),
-            proto: if client.stream.is_secure() {
-                "https"
-            } else {
-                "http"
-            },
+            forwarded_for: claims.map_or(client.ip.as_str(), |it| &it.forwarded_for),
+            forwarded: claims.map_or("", |it| &it.forwarded),
+            proto: claims.and_then(|it| it.proto).unwrap_or(client.proto()),
+            host: claims.and_then(|it| it.host.as_deref()),
+            port: claims.and_then(|it| it.port.as_deref()),
             request_id: id.as_str(),
             host_default: &route.upstream.cell.name,
             // HTTP/2 has no upgrade (RFC 9113 §8.6): its endpoints get the request without.

@@ -3,9 +3,9 @@
 //! Fields that are kept stay in the sender's order and spelling. What belongs to one hop is left
 //! out and made anew: the version, `Connection` and what it names, `Keep-Alive`,
 //! `Proxy-Connection`, `Proxy`, `TE`, `Upgrade`, `HTTP2-Settings`, and the framing. Requests also
-//! lose every claim about the client (`X-Forwarded-*`, `X-Real-IP`, `Forwarded`, `X-Request-Id`:
-//! in this version no peer is trusted; and the fields of listeners for the subject of a certificate)
-//! and every name with `_`, which CGI-like endpoints take for `-`.
+//! lose every claim about the client (`X-Forwarded-*`, `X-Real-IP`, `Forwarded`, `X-Request-Id`, and
+//! the fields of listeners for the subject of a certificate) and every name with `_`, which CGI-like
+//! endpoints take for `-`. What is told instead is ours, or was believed of a trusted proxy (`claims`).
 
 use crate::proxy::http::h1::field::{Field, Known};
 use crate::proxy::http::h1::head::Fields;
@@ -15,10 +15,17 @@ use crate::proxy::http::h1::response::{ResponseFraming, ResponseHead};
 /// What the caller adds to a request. The texts are ours, so they hold no line end.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RequestEdit<'a> {
-    /// For `X-Forwarded-For`: the address of the client without port or brackets.
-    pub client_ip: &'a str,
+    /// For `X-Forwarded-For`: the address of the client without port or brackets, behind those that a
+    /// trusted proxy has told.
+    pub forwarded_for: &'a str,
+    /// `Forwarded`, where a trusted proxy speaks by it; else empty.
+    pub forwarded: &'a str,
     /// For `X-Forwarded-Proto`: `http` or `https`.
     pub proto: &'a str,
+    /// For `X-Forwarded-Host`, of a trusted proxy; none = the request's own authority.
+    pub host: Option<&'a str>,
+    /// For `X-Forwarded-Port`, of a trusted proxy; none = there is no such field.
+    pub port: Option<&'a str>,
     /// For `X-Request-Id`.
     pub request_id: &'a str,
     /// `Host` when the (HTTP/1.0) request has none: the endpoint's address.
@@ -80,21 +87,7 @@ pub fn write_request(out: &mut Vec<u8>, buffer: &[u8], head: &RequestHead, edit:
         write_number(out, u64::from(hops.saturating_sub(1)));
         out.extend_from_slice(b"\r\n");
     }
-    put(
-        out,
-        &[
-            b"X-Forwarded-For: ",
-            edit.client_ip.as_bytes(),
-            b"\r\nX-Forwarded-Proto: ",
-            edit.proto.as_bytes(),
-        ],
-    );
-    if !authority.is_empty() {
-        put(out, &[b"\r\nX-Forwarded-Host: ", authority]);
-    }
-    if let Some((name, subject)) = edit.subject {
-        put(out, &[b"\r\n", name.as_bytes(), b": ", subject.as_bytes()]);
-    }
+    write_client(out, authority, edit);
     put(
         out,
         &[
@@ -116,6 +109,32 @@ pub fn write_request(out: &mut Vec<u8>, buffer: &[u8], head: &RequestHead, edit:
     }
     write_request_connection(out, buffer, head, edit);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Who the client is; the line end of the last field is still to come.
+fn write_client(out: &mut Vec<u8>, authority: &[u8], edit: &RequestEdit<'_>) {
+    put(
+        out,
+        &[
+            b"X-Forwarded-For: ",
+            edit.forwarded_for.as_bytes(),
+            b"\r\nX-Forwarded-Proto: ",
+            edit.proto.as_bytes(),
+        ],
+    );
+    let host = edit.host.map_or(authority, str::as_bytes);
+    if !host.is_empty() {
+        put(out, &[b"\r\nX-Forwarded-Host: ", host]);
+    }
+    if let Some(port) = edit.port {
+        put(out, &[b"\r\nX-Forwarded-Port: ", port.as_bytes()]);
+    }
+    if !edit.forwarded.is_empty() {
+        put(out, &[b"\r\nForwarded: ", edit.forwarded.as_bytes()]);
+    }
+    if let Some((name, subject)) = edit.subject {
+        put(out, &[b"\r\n", name.as_bytes(), b": ", subject.as_bytes()]);
+    }
 }
 
 fn write_request_connection(

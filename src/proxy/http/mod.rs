@@ -8,6 +8,7 @@
 
 pub mod attempt;
 pub mod body;
+pub mod claims;
 pub mod client;
 pub mod duplex;
 pub mod exchange;

@@ -10,7 +10,10 @@ use crate::proxy::http::headers::{RequestEdit, ResponseEdit, write_request, writ
 
 const EDIT: RequestEdit<'_> = RequestEdit {
     is_http2: false,
-    client_ip: "192.0.2.1",
+    forwarded_for: "192.0.2.1",
+    forwarded: "",
+    host: None,
+    port: None,
     proto: "https",
     request_id: "id-1",
     host_default: "10.0.0.1:80",

@@ -84,7 +84,7 @@ pub async fn apologise(
         error: Some(error),
         is_local: !is_gone,
     };
-    record(&mut exchange, ending, client.origin, worker, listener);
+    record(&mut exchange, ending, client.asker(), worker, listener);
     next
 }
 
@@ -136,7 +136,7 @@ async fn answer_head(
     listener: &LocalListener,
     error: Option<ProxyError>,
 ) -> Next {
-    let id = worker.request_id();
+    let id = client.request_id(worker);
     let bytes = received.bytes();
     let (method, host) = (head.method_name.of(bytes), head.authority.of(bytes));
     let text = RequestText::new(method, host, head.path(bytes), id.as_str().as_bytes());
@@ -161,7 +161,7 @@ async fn answer_head(
         text,
         started_at,
         ending,
-        client.origin,
+        client.asker(),
         worker,
         listener,
     );
@@ -197,7 +197,7 @@ pub async fn refuse(
         text,
         started_at,
         ending,
-        client.origin,
+        client.asker(),
         worker,
         listener,
     );

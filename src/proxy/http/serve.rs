@@ -5,9 +5,10 @@ use std::rc::Rc;
 use tokio::net::TcpStream;
 
 use crate::base::time;
-use crate::config::listener::Http2;
+use crate::config::listener::{Http2, Protocol};
 use crate::model::failure::FailureKind;
 use crate::proxy::error::Side;
+use crate::proxy::http::claims::claims;
 use crate::proxy::http::client::{Client, NoRequest, Times};
 use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::forward::{Forwarded, forward, keep_unread};
@@ -134,6 +135,7 @@ async fn answer(
     listener: &Rc<LocalListener>,
 ) -> Next {
     let mut head = worker.heads.lend_request();
+    client.claims = None;
     match client
         .read_head(&mut head, &mut received, times, worker)
         .await
@@ -149,12 +151,15 @@ async fn answer(
         }
     }
     let started_at = time::now();
+    let table = listener.table(worker);
+    let Protocol::Http(settings) = &table.picture.config.protocol else {
+        return Next::Abort;
+    };
+    let (bytes, from) = (received.bytes(), client.origin.client);
+    let trusted = settings.trusted_proxies.as_ref();
+    client.claims = claims(&head, bytes, from, client.proto(), trusted);
     if head.max_forwards == Some(0) {
         return last_hop(client, &head, received, started_at, worker, listener).await;
-    }
-    let table = listener.table(worker);
-    if !table.is_http() {
-        return Next::Abort;
     }
     let host = head.host.of(received.bytes());
     if table.is_misdirected(&client.stream, host) {
@@ -216,7 +221,7 @@ fn finish(
         };
         return Next::Tunnel(Box::new(opened));
     }
-    record(&mut exchange, ending, client.origin, worker, listener);
+    record(&mut exchange, ending, client.asker(), worker, listener);
     if let Some(error) = answered.failure {
         let is_unread = error.side == Side::Client
             && matches!(

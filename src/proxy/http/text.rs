@@ -35,27 +35,32 @@ impl HttpDate {
     }
 }
 
-/// Identifies one exchange in logs of all sides: 32 hexadecimal digits.
-#[derive(Debug, Clone, Copy)]
-pub struct RequestId([u8; 32]);
+/// Identifies one exchange in logs of all sides: 32 hexadecimal digits of ours, or what a trusted
+/// proxy calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestId(Short<64>);
 
 impl RequestId {
     /// The text of 128 bits.
     pub fn from_bits(high: u64, low: u64) -> RequestId {
-        const DIGITS: [u8; 16] = *b"0123456789abcdef";
-        let mut text = [0; 32];
-        for (word, places) in [high, low].into_iter().zip(text.chunks_exact_mut(16)) {
-            for (index, place) in places.iter_mut().enumerate() {
-                let nibble = (word >> (60 - 4 * index)) & 15;
-                *place = DIGITS.get(nibble as usize).copied().unwrap_or(b'0');
-            }
-        }
+        let mut text = Short::default();
+        // It has a fixed length, so it fits.
+        write!(text, "{high:016x}{low:016x}").unwrap_or_default();
         RequestId(text)
+    }
+
+    /// The id others use, when it is one that no log and no endpoint can misunderstand: 1 to 64
+    /// letters, digits and `-_.:/+=@`.
+    pub fn kept(text: &str) -> Option<RequestId> {
+        let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(&byte);
+        let mut id = Short::default();
+        let is_kept = !text.is_empty() && text.bytes().all(is_fit) && id.write_str(text).is_ok();
+        is_kept.then_some(RequestId(id))
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        self.0.as_str()
     }
 }
 
@@ -81,7 +86,7 @@ impl ClientIp {
 }
 
 /// A text of at most `N` bytes, kept in place.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Short<const N: usize> {
     bytes: [u8; N],
     length: u8,

@@ -11,6 +11,7 @@ mod retry;
 mod slow;
 mod smuggling;
 mod timeouts;
+mod trusted;
 mod upgrade;
 
 use crate::support::origin::Stage;

@@ -7,7 +7,7 @@ use crate::proxy::http::h1::field::{self, DIGIT, HOST};
 /// Names are letters, digits and `-._~`: of what RFC 3986 allows besides (escapes and
 /// sub-delimiters) nothing is ever a real host name, and each has fooled some parser. An IPv6
 /// address stands in brackets. The port has one to five digits and is not above 65,535.
-pub(super) fn host_length(authority: &[u8]) -> Option<usize> {
+pub(in crate::proxy::http) fn host_length(authority: &[u8]) -> Option<usize> {
     let length = match authority {
         [b'[', rest @ ..] => {
             let address = rest.iter().position(|&byte| byte == b']')?;
