@@ -271,12 +271,8 @@ impl LocalTable {
     /// client asked for the host in the handshake (SNI), it would have been shown another certificate.
     /// A client that asked for nobody may ask for everybody.
     pub fn is_misdirected(&self, client: &Stream, host: &[u8]) -> bool {
-        match (client, &self.picture.acceptor) {
-            (Stream::Tls(stream), Some(acceptor)) => stream
-                .server_name()
-                .is_some_and(|name| !acceptor.shows_alike(name, host)),
-            _ => false,
-        }
+        let both = client.server_name().zip(self.picture.acceptor.as_ref());
+        both.is_some_and(|(name, acceptor)| !acceptor.shows_alike(name, host))
     }
 
     /// The route that takes a request.

@@ -155,6 +155,15 @@ impl Stream {
         }
     }
 
+    /// The name the client has asked for in its handshake (SNI), for one that carries others too.
+    pub fn server_name(&self) -> Option<&str> {
+        match self {
+            Stream::Tls(stream) => stream.server_name(),
+            Stream::Carried(stream) => stream.carrier().facts.as_ref()?.server_name.as_deref(),
+            Stream::Plain(_) | Stream::Gone => None,
+        }
+    }
+
     /// What the handshake has told; none in clear.
     pub fn facts(&self) -> Option<Facts> {
         match self {
