@@ -123,6 +123,11 @@ impl<'a> Body<'a> {
         self
     }
 
+    /// The trailers that are kept; whole once the body is done.
+    pub fn trailers(&self) -> &[u8] {
+        self.reader.trailers()
+    }
+
     /// Whether the whole body went through.
     pub fn is_done(&self) -> bool {
         self.reader.is_done()

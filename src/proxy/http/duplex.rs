@@ -15,6 +15,7 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::http::attempt::{Upstream, first_byte_pace, read_error};
 use crate::proxy::http::body::{Body, BodyEnd, Encoding};
 use crate::proxy::http::client::{Client, client_failure};
+use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::forward::{Attempts, body_pace};
 use crate::proxy::http::h1::body::BodyReader;
 use crate::proxy::http::h1::request::Framing;
@@ -53,7 +54,7 @@ impl Attempts<'_> {
         let (is_sent, has_answer) = (Cell::new(false), Cell::new(false));
         // Once it has begun to answer it is the endpoint that says how long the rest may take.
         let patience = Patience::new(self.exchange.min_rate).waived_by(&has_answer);
-        let mut body = request_body(self.exchange.body, patience);
+        let mut body = request_body(self.exchange, patience);
         let carried_bytes = Cell::new(0);
         let mut upload = pin!(async {
             if self.exchange.has_expect_continue && ahead.is_none() {
@@ -88,10 +89,11 @@ impl Attempts<'_> {
             };
             let answer = way.final_head(&mut head, self.exchange).await?;
             has_answer.set(true);
-            self.observe(lease, head.status, sent_at, answer.first_byte_at);
             // A client that is told to close may stop sending what nobody reads.
             let is_close = !self.exchange.is_keep_alive || alarm.is_draining() || !is_sent.get();
-            Ok(way.relay(&head, answer, self.exchange, is_close).await)
+            Ok(self
+                .relay(way, lease, sent_at, &head, answer, is_close)
+                .await)
         });
         let mut answered: Answered = both(upload.as_mut(), download.as_mut(), &has_answer).await?;
         answered.request_bytes = carried_bytes.get();
@@ -171,11 +173,16 @@ fn request_error(end: BodyEnd) -> Option<ProxyError> {
     }
 }
 
-fn request_body(framing: Framing, patience: Patience<'_>) -> Body<'_> {
+fn request_body<'a>(exchange: &Exchange, patience: Patience<'a>) -> Body<'a> {
+    let framing = exchange.body;
+    let mut reader = BodyReader::request(framing);
+    if exchange.is_call {
+        reader = reader.keeping_metadata();
+    }
     let encoding = if framing == Framing::Chunked {
         Encoding::Chunked
     } else {
         Encoding::Raw
     };
-    Body::from_client(BodyReader::request(framing), encoding, patience)
+    Body::from_client(reader, encoding, patience)
 }

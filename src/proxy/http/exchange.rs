@@ -9,6 +9,7 @@ use crate::base::time::Time;
 use crate::config::listener::MinRate;
 use crate::proxy::buffers::SmallBuffer;
 use crate::proxy::http::client::Client;
+use crate::proxy::http::grpc;
 use crate::proxy::http::h1::request::{Framing, Method, RequestHead};
 use crate::proxy::http::headers::{RequestEdit, write_request};
 use crate::proxy::http::text::RequestId;
@@ -48,6 +49,8 @@ pub struct Exchange {
     pub has_continued: Cell<bool>,
     /// To connect to the last endpoint tried; nothing where the connection was there already.
     pub connected_in: Cell<Option<Duration>>,
+    /// It is a gRPC call.
+    pub is_call: bool,
     /// The client takes trailers.
     pub has_te_trailers: bool,
     /// What of the body is still to be read from the client.
@@ -107,11 +110,12 @@ impl Exchange {
                 id.as_str().as_bytes(),
             )
         });
+        let is_call = grpc::is_call(head, received.bytes());
+        let patience = is_call.then(|| grpc::timeout(head, received.bytes()));
         received.advance(head.length);
-        let until = route
-            .route
-            .timeout
-            .map_or(Time::NEVER, |timeout| started_at.after(timeout));
+        let limits = [route.route.timeout, patience.flatten()];
+        let limit = limits.into_iter().flatten().min();
+        let until = limit.map_or(Time::NEVER, |limit| started_at.after(limit));
         let mut exchange = Exchange {
             id,
             started_at,
@@ -121,7 +125,9 @@ impl Exchange {
             is_keep_alive: head.is_keep_alive,
             has_upgrade: head.has_upgrade,
             has_odd_body: head.method.has_odd_body() && head.framing.has_body(),
-            min_rate: client.min_rate,
+            // The pace of a call is that of what there is to say.
+            min_rate: client.min_rate.filter(|_| !is_call),
+            is_call,
             has_expect_continue: head.has_expect_continue,
             has_continued: Cell::new(false),
             connected_in: Cell::new(None),

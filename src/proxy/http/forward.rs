@@ -2,16 +2,21 @@
 
 use std::rc::Rc;
 
+use tokio::io::{AsyncRead, AsyncWrite};
+
 use crate::base::time::{self, Time};
 use crate::config::default;
+use crate::io::net::stream::Stream;
 use crate::model::failure::FailureKind;
 use crate::model::role::WantedRole;
 use crate::proxy::error::{ProxyError, Replay, Side};
 use crate::proxy::hold;
-use crate::proxy::http::attempt::{Upstream, connect, first_byte_pace, read_error};
+use crate::proxy::http::attempt::{Answer, Upstream, connect, first_byte_pace, read_error};
 use crate::proxy::http::body::Pace;
 use crate::proxy::http::client::Client;
 use crate::proxy::http::exchange::Exchange;
+use crate::proxy::http::grpc;
+use crate::proxy::http::h1::response::ResponseHead;
 use crate::proxy::http::respond::{Answered, Way};
 use crate::proxy::wire::{self, Received};
 use crate::proxy::worker::Worker;
@@ -132,7 +137,36 @@ impl Attempts<'_> {
         Ok(lease)
     }
 
-    pub(super) fn observe(&self, lease: &Lease, status: u16, sent_at: Time, first_byte_at: Time) {
+    /// Sends an answer to the client, and reports what it says of its endpoint: its head does, or,
+    /// where it is that of a call, its trailers.
+    pub(super) async fn relay<R, W>(
+        &self,
+        mut way: Way<'_, R, W>,
+        lease: &Lease,
+        sent_at: Time,
+        head: &ResponseHead,
+        answer: Answer,
+        is_close: bool,
+    ) -> Answered
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let first_byte_at = answer.first_byte_at;
+        let is_call = self.exchange.is_call && head.status == 200;
+        if !is_call {
+            self.observe(lease, head.status, sent_at, first_byte_at);
+        }
+        let answered = way.relay(head, answer, self.exchange, is_close).await;
+        // A call that broke off is a failure of its own.
+        if is_call && answered.failure.is_none() {
+            let status = answered.grpc_status.unwrap_or(grpc::UNKNOWN);
+            self.observe(lease, grpc::as_http(status), sent_at, first_byte_at);
+        }
+        answered
+    }
+
+    fn observe(&self, lease: &Lease, status: u16, sent_at: Time, first_byte_at: Time) {
         let latency = first_byte_at.since(sent_at);
         lease.observe(Outcome::Answered { status, latency }, first_byte_at);
         let counts = &self.exchange.route.upstream_counts;
@@ -184,11 +218,24 @@ impl Attempts<'_> {
                         && self.exchange.method.is_idempotent()
                         && self.exchange.is_whole();
                     if !is_stale {
+                        self.give_back(&mut upstream, error);
                         return Err(error);
                     }
                     upstream = self.connect(client, lease, true).await?;
                 }
             }
+        }
+    }
+
+    /// A connection that carries others and on which an answer is late may be what is broken: it gets
+    /// no new request.
+    fn give_back(&self, upstream: &mut Upstream, error: ProxyError) {
+        let is_late = error.kind == FailureKind::FirstByteTimeout;
+        if let Stream::Carried(stream) = &mut upstream.stream
+            && is_late
+            && time::now() < self.exchange.until
+        {
+            stream.reset();
         }
     }
 
@@ -243,14 +290,21 @@ impl Attempts<'_> {
             pace,
         };
         let answer = way.final_head(&mut head, self.exchange).await?;
-        self.observe(lease, head.status, sent_at, answer.first_byte_at);
-        Ok(way.relay(&head, answer, self.exchange, is_close).await)
+        Ok(self
+            .relay(way, lease, sent_at, &head, answer, is_close)
+            .await)
     }
 }
 
 pub(super) fn body_pace(lease: &Lease, exchange: &Exchange) -> Pace {
+    let config = &lease.snapshot().config;
     Pace {
-        idle: lease.snapshot().config.idle_timeout,
+        // The messages of a call come when there is something to say, as those of a tunnel do.
+        idle: if exchange.is_call {
+            config.tunnel_timeout
+        } else {
+            config.idle_timeout
+        },
         until: exchange.until,
     }
 }

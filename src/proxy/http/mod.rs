@@ -13,6 +13,7 @@ pub mod client;
 pub mod duplex;
 pub mod exchange;
 pub mod forward;
+pub mod grpc;
 pub mod h1;
 pub mod h2;
 pub mod headers;

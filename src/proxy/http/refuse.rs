@@ -9,10 +9,11 @@ use crate::proxy::error::{ProxyError, Side};
 use crate::proxy::http::client::Client;
 use crate::proxy::http::exchange::Exchange;
 use crate::proxy::http::forward::{NotForwarded, keep_unread};
+use crate::proxy::http::grpc;
 use crate::proxy::http::h1::head::HeadError;
 use crate::proxy::http::h1::request::{Method, RequestHead};
 use crate::proxy::http::record::{Ending, record, record_unrouted};
-use crate::proxy::http::reply::{Reply, write_options, write_reply};
+use crate::proxy::http::reply::{Reply, write_call_end, write_options, write_reply};
 use crate::proxy::http::serve::Next;
 use crate::proxy::listener::LocalListener;
 use crate::proxy::wire::Received;
@@ -27,6 +28,8 @@ struct LocalReply<'a> {
     status: u16,
     error: Option<ProxyError>,
     request_id: &'a str,
+    /// It answers a gRPC call.
+    is_call: bool,
     is_head: bool,
     is_close: bool,
     client_minor: u8,
@@ -50,6 +53,8 @@ pub async fn apologise(
         kind => kind,
     };
     let status = match (kind, failed.error.side) {
+        // A call ends with a status of its own.
+        _ if exchange.is_call && kind != FailureKind::ClientGone => 200,
         // The client's own silence (RFC 9110 §15.5.9), not the endpoint's.
         (FailureKind::IdleTimeout, Side::Client) => 408,
         (kind, _) => kind.status(),
@@ -64,6 +69,7 @@ pub async fn apologise(
         status,
         error: Some(error),
         request_id: id.as_str(),
+        is_call: exchange.is_call,
         is_head: exchange.method == Method::Head,
         is_close: !exchange.is_keep_alive || !exchange.is_whole() || client.alarm.is_draining(),
         client_minor: exchange.client_minor,
@@ -138,15 +144,20 @@ async fn answer_head(
 ) -> Next {
     let id = client.request_id(worker);
     let bytes = received.bytes();
+    let is_call = grpc::is_call(head, bytes);
     let (method, host) = (head.method_name.of(bytes), head.authority.of(bytes));
     let text = RequestText::new(method, host, head.path(bytes), id.as_str().as_bytes());
     received.advance(head.length);
     client.ahead = keep_unread(received);
-    let status = error.map_or(200, |error| error.kind.status());
+    let status = match error {
+        Some(error) if !is_call => error.kind.status(),
+        _ => 200,
+    };
     let reply = LocalReply {
         status,
         error,
         request_id: id.as_str(),
+        is_call,
         is_head: head.method == Method::Head,
         is_close: !head.is_keep_alive || head.framing.has_body() || client.alarm.is_draining(),
         client_minor: head.minor,
@@ -185,6 +196,7 @@ pub async fn refuse(
         status,
         error: Some(error),
         request_id: "",
+        is_call: false,
         is_head: false,
         is_close: true,
         client_minor: 1,
@@ -235,10 +247,12 @@ async fn send(client: &mut Client, worker: &Rc<Worker>, local: &LocalReply<'_>) 
         retry_after: (status == 503).then_some(RETRY_AFTER_SECONDS),
     };
     let mut out = worker.buffers.lend_small();
-    if local.error.is_some() {
-        write_reply(&mut out, &reply);
-    } else {
-        write_options(&mut out, &reply);
+    match local.error {
+        Some(error) if local.is_call => {
+            write_call_end(&mut out, &reply, grpc::status_of(error.kind));
+        }
+        Some(_) => write_reply(&mut out, &reply),
+        None => write_options(&mut out, &reply),
     }
     client
         .alarm

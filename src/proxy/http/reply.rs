@@ -83,6 +83,18 @@ pub fn write_reply(out: &mut Vec<u8>, reply: &Reply<'_>) {
     }
 }
 
+/// Appends the end of a gRPC call: a head that is all ("Trailers-Only"), with a status of gRPC.
+pub fn write_call_end(out: &mut Vec<u8>, reply: &Reply<'_>, status: u8) {
+    out.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\ngrpc-status: ");
+    write_number(out, u64::from(status));
+    put(out, &[b"\r\ngrpc-message: ", reply.reason.as_bytes()]);
+    if !reply.detail.is_empty() {
+        put(out, &[b": ", reply.detail.as_bytes()]);
+    }
+    out.extend_from_slice(b"\r\nContent-Length: 0\r\n");
+    write_end(out, reply);
+}
+
 /// Appends the answer to an OPTIONS request that may not go further (`Max-Forwards: 0`, RFC 9110
 /// §7.6.2). Of `reply` it needs no status, reason or error word.
 pub fn write_options(out: &mut Vec<u8>, reply: &Reply<'_>) {
@@ -165,6 +177,22 @@ mod tests {
         reply.is_head = true;
         write_reply(&mut out, &reply);
         assert_eq!(String::from_utf8_lossy(&out), head);
+    }
+
+    #[test]
+    fn a_call_ends_with_a_status_of_its_own() {
+        let mut out = Vec::new();
+        let reply = Reply {
+            status: 503,
+            reason: "no_eligible_endpoint",
+            request_id: "abc",
+            client_minor: 1,
+            ..Reply::default()
+        };
+        write_call_end(&mut out, &reply, 14);
+        let expected = "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\ngrpc-status: 14\r\n\
+            grpc-message: no_eligible_endpoint\r\nContent-Length: 0\r\nX-Request-Id: abc\r\n\r\n";
+        assert_eq!(String::from_utf8_lossy(&out), expected);
     }
 
     #[test]

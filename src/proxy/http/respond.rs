@@ -13,6 +13,7 @@ use crate::proxy::http::attempt::{Answer, read_head};
 use crate::proxy::http::body::{Body, BodyEnd, Encoding, Pace};
 use crate::proxy::http::client::client_failure;
 use crate::proxy::http::exchange::Exchange;
+use crate::proxy::http::grpc;
 use crate::proxy::http::h1::body::BodyReader;
 use crate::proxy::http::h1::response::{ResponseFraming, ResponseHead};
 use crate::proxy::http::headers::{ResponseEdit, write_response};
@@ -42,6 +43,8 @@ pub struct Answered {
     pub is_client_kept: bool,
     /// Only the end of the connection tells the client that the body is complete.
     pub is_ended_by_close: bool,
+    /// How a gRPC call ended, by its endpoint.
+    pub grpc_status: Option<u8>,
     /// The endpoint switched protocols; these are the first bytes of the new one.
     pub upgraded: Option<Option<Received>>,
     /// Why it is not complete.
@@ -134,6 +137,8 @@ where
             request_id: exchange.id.as_str(),
         };
         let framing = write_response(&mut out, received.bytes(), head, &edit);
+        let status_of_head = || grpc::status_of_head(&head.fields, received.bytes());
+        let grpc_status = exchange.is_call.then(status_of_head).flatten();
         received.advance(head.length);
         let mut answered = Answered {
             status: head.status,
@@ -144,6 +149,7 @@ where
             is_upstream_reusable: false,
             is_ended_by_close: framing == ResponseFraming::UntilClose,
             is_client_kept: !is_close && framing != ResponseFraming::UntilClose,
+            grpc_status,
             upgraded: None,
             failure: None,
             refused: None,
@@ -161,7 +167,10 @@ where
             _ => Encoding::Raw,
         };
         let patience = Patience::new(exchange.min_rate);
-        let reader = BodyReader::response(head.framing);
+        let mut reader = BodyReader::response(head.framing);
+        if exchange.is_call {
+            reader = reader.keeping_metadata();
+        }
         let mut body = Body::to_client(reader, encoding, patience);
         if !exchange.has_te_trailers {
             body = body.without_trailers();
@@ -169,6 +178,9 @@ where
         let result = self.send_body(&mut out, received, &mut body).await;
         drop(out);
         answered.bytes += body.bytes;
+        if exchange.is_call && grpc_status.is_none() {
+            answered.grpc_status = grpc::status_of_trailers(body.trailers());
+        }
         match result {
             Ok(excess) => {
                 answered.is_upstream_reusable = head.is_keep_alive && excess.is_none();

@@ -2,7 +2,10 @@
 
 mod client;
 mod exchanges;
+mod floods;
+mod grpc;
 mod origin;
+mod tunnels;
 
 use std::net::SocketAddr;
 

@@ -91,7 +91,8 @@ async fn serve(stream: TcpStream, name: &'static str, streams: u32, counts: Arc<
     }
 }
 
-/// `/refuse`: it has not begun; `/wait`: for ever; `/trailers`: with some; else its name, and how many
+/// `/refuse`: it has not begun; `/wait`: for ever; `/trailers`, `/unavailable`,
+/// `/not-found`: with such a status of gRPC behind; else its name, and how many
 /// bytes of a body came.
 async fn answered(
     request: Request<RecvStream>,
@@ -130,10 +131,17 @@ async fn answered(
         return;
     };
     let text = format!("{name} {bytes}");
-    let has_trailers = path == "/trailers";
+    let status = match path {
+        "/trailers" => Some("0"),
+        "/unavailable" => Some("14"),
+        "/not-found" => Some("5"),
+        _ => None,
+    };
+    let has_trailers = status.is_some();
     if body.send_data(text.into(), !has_trailers).is_ok() && has_trailers {
         let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", "0".parse().unwrap());
+        let status = status.unwrap_or_default();
+        trailers.insert("grpc-status", status.parse().unwrap());
         trailers.insert("x-else", "1".parse().unwrap());
         body.send_trailers(trailers).unwrap();
     }

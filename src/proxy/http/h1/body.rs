@@ -99,6 +99,14 @@ impl BodyReader {
         }
     }
 
+    /// All trailers that may be some are kept: the metadata of a gRPC call.
+    pub fn keeping_metadata(self) -> BodyReader {
+        match self {
+            BodyReader::Chunked(chunked) => BodyReader::Chunked(chunked.keeping_metadata()),
+            reader => reader,
+        }
+    }
+
     /// Looks at bytes just read. Chunk framing is taken out in place: the payload found lies in one
     /// piece in the region, and the bytes of the region outside it are free, up to `consumed`.
     pub fn read(&mut self, region: &mut [u8]) -> Result<BodyProgress, BodyError> {

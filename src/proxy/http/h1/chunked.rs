@@ -9,11 +9,25 @@ use crate::config::default::{
     HEAD_LINE_BYTES_MAX,
 };
 use crate::proxy::http::h1::body::{BodyError, BodyProgress};
-use crate::proxy::http::h1::field::Span;
+use crate::proxy::http::h1::field::{Known, Span};
 use crate::proxy::http::h1::head::parse_field;
 
-/// Trailers that are sent on.
+/// Trailers that are sent on in any case.
 const TRAILERS_KEPT: [&[u8]; 3] = [b"grpc-status", b"grpc-message", b"grpc-status-details-bin"];
+/// Beginnings of names that are never trailers, because they are about framing, routing, content or
+/// authentication (RFC 9110 §6.5.1); those that mean something to a proxy come on top.
+const NEVER_TRAILERS: [&[u8]; 10] = [
+    b"content-",
+    b"cookie",
+    b"set-cookie",
+    b"auth",
+    b"proxy-",
+    b"www-auth",
+    b"cache-control",
+    b"location",
+    b"range",
+    b"if-",
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Stage {
@@ -56,9 +70,19 @@ pub struct Chunked {
     trailers: Vec<u8>,
     /// Bytes of `trailers` that are kept lines.
     kept: usize,
+    /// More than those of gRPC itself.
+    keeps_metadata: bool,
 }
 
 impl Chunked {
+    /// Keeps all trailers that may be some: a call's metadata.
+    pub fn keeping_metadata(self) -> Chunked {
+        Chunked {
+            keeps_metadata: true,
+            ..self
+        }
+    }
+
     /// True when the body is complete, its trailers included.
     pub fn is_done(&self) -> bool {
         self.stage == Stage::Done
@@ -209,9 +233,11 @@ impl Chunked {
         let line = Span::new(self.kept, self.trailers.len());
         let field = parse_field(&self.trailers, line).map_err(|_| BodyError::BadTrailer)?;
         let name = field.name.of(&self.trailers);
-        if TRAILERS_KEPT
-            .iter()
-            .any(|kept| name.eq_ignore_ascii_case(kept))
+        let is_metadata = self.keeps_metadata && !field.is_dropped && is_metadata(name);
+        if is_metadata
+            || TRAILERS_KEPT
+                .iter()
+                .any(|kept| name.eq_ignore_ascii_case(kept))
         {
             self.trailers.extend_from_slice(b"\r\n");
             self.kept = self.trailers.len();
@@ -220,6 +246,14 @@ impl Chunked {
         }
         Ok(())
     }
+}
+
+fn is_metadata(name: &[u8]) -> bool {
+    Known::classify(name) == Known::Other
+        && !NEVER_TRAILERS.iter().any(|never| {
+            name.get(..never.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(never))
+        })
 }
 
 fn expect(byte: u8, wanted: u8, error: BodyError) -> Result<(), BodyError> {
@@ -285,6 +319,23 @@ mod tests {
             assert_eq!((&again.0, again.1, again.3), (payload, framed.len(), true));
         }
         whole
+    }
+
+    #[test]
+    fn metadata_of_a_call_is_kept_and_what_is_no_trailer_is_not() {
+        let trailers = b"0\r\ngrpc-status: 0\r\nx-cost: 3\r\nContent-Length: 9\r\nhost: x\r\n\
+            authorization: y\r\nset-cookie: z\r\na_b: c\r\ntrace-bin: AA\r\n\r\n";
+        for (keeps, expected) in [
+            (false, "grpc-status: 0\r\n"),
+            (true, "grpc-status: 0\r\nx-cost: 3\r\ntrace-bin: AA\r\n"),
+        ] {
+            let mut body = BodyReader::request(Framing::Chunked);
+            if keeps {
+                body = body.keeping_metadata();
+            }
+            assert!(body.read(&mut trailers.to_vec()).unwrap().is_done);
+            assert_eq!(String::from_utf8_lossy(body.trailers()), expected);
+        }
     }
 
     #[test]

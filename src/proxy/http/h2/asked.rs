@@ -82,7 +82,7 @@ impl Asked {
         let reader = match announced {
             Announced::Nothing | Announced::Length(0) => BodyReader::Done,
             Announced::Length(length) => BodyReader::Length(length),
-            Announced::Chunked => BodyReader::Chunked(Chunked::default()),
+            Announced::Chunked => BodyReader::Chunked(Chunked::default().keeping_metadata()),
         };
         let is_end = reader.is_done();
         let (answer, frames) = connection.send_request(request, is_end).map_err(broken)?;

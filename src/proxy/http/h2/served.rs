@@ -128,7 +128,7 @@ impl Both {
                 _ if self.is_head || matches!(status.as_u16(), 204 | 304) => BodyReader::Done,
                 Announced::Nothing | Announced::Length(0) => BodyReader::Done,
                 Announced::Length(length) => BodyReader::Length(length),
-                Announced::Chunked => BodyReader::Chunked(Chunked::default()),
+                Announced::Chunked => BodyReader::Chunked(Chunked::default().keeping_metadata()),
             };
             let is_end = reader.is_done();
             let frames = answer.send_response(head_out, is_end).map_err(broken)?;
