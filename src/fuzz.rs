@@ -13,6 +13,7 @@
 pub use crate::config::fuzz::config_file;
 pub use crate::control::fence_file::fuzz as fence_file;
 pub use crate::io::net::proxy_protocol::fuzz::proxy_protocol;
+pub use crate::io::net::tls::hello::fuzz::client_hello;
 pub use crate::io::source::patroni::fuzz::patroni;
 pub use crate::io::source::redis_cluster::fuzz::redis_shards;
 pub use crate::io::source::sentinel::fuzz::sentinel;
@@ -40,6 +41,7 @@ pub type Body = fn(&[u8]);
 pub const BODIES: &[(&str, Body)] = &[
     ("chunked_body", chunked_body),
     ("claims", claims),
+    ("client_hello", client_hello),
     ("config_file", config_file),
     ("fence_file", fence_file),
     ("patroni", patroni),

@@ -16,6 +16,7 @@ fn table(count: usize) -> RouteTable {
                 name: Name::from(format!("r{number}").as_str()),
                 listeners: Vec::new(),
                 hosts: vec![format!("{label}.h{host}.example.com")],
+                is_by_sni: false,
                 path_prefix: format!("/p{}", number % 10),
                 upstream: Name::from("u"),
                 timeout: None,

@@ -327,6 +327,11 @@ pub const CLIENT_SUBJECT_HEADER_BYTES_MAX: usize = 64;
 /// Revocation lists of one listener, together: what an authority with a million revoked certificates
 /// publishes.
 pub const CRL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// From accept to the end of the first words of a client whose TLS is passed on, all of them.
+pub const TLS_HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first message of a TLS client: with keys for a quantum-safe exchange and a session ticket it has
+/// some 2 KiB, with an encrypted one inside a little more.
+pub const TLS_HELLO_BYTES_MAX: usize = 16 * 1024;
 /// Ticket keys of one listener: a rotation has three, a fleet in the middle of one some more.
 pub const TLS_TICKET_KEYS_MAX: usize = 32;
 /// A file of ticket keys: so many lines of base64, with room to spare.

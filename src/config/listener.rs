@@ -128,8 +128,8 @@ impl TrustedHeader {
 /// Settings of a `tcp`, `postgres` or `redis` listener.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionListener {
-    /// Where its sessions go.
-    pub upstream: Name,
+    /// Where its sessions go. `tcp` over routes: those that no route takes; none = they are refused.
+    pub upstream: Option<Name>,
     /// Which endpoints of it.
     pub role: WantedRole,
     /// How long a client waits for an eligible endpoint; zero refuses at once.

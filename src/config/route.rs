@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::name::Name;
 
-/// One route of `http` listeners.
+/// One route of `http` listeners, or of `tcp` listeners that pass TLS on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// Its table name.
@@ -13,6 +13,8 @@ pub struct Route {
     pub listeners: Vec<Name>,
     /// Lower-case host names, exact or with one leading `*.`; empty matches every host.
     pub hosts: Vec<String>,
+    /// The hosts are names that TLS clients ask for (SNI), and the listeners `tcp`.
+    pub is_by_sni: bool,
     /// Begins with `/`, does not end with one (but for `/` itself); matches whole segments:
     /// `/l01` takes `/l01` and `/l01/x`, not `/l012`.
     pub path_prefix: String,

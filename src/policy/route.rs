@@ -138,6 +138,7 @@ mod tests {
             name: Name::from("r"),
             listeners: vec![],
             hosts: hosts.iter().map(ToString::to_string).collect(),
+            is_by_sni: false,
             path_prefix: path_prefix.to_string(),
             upstream: Name::from("u"),
             timeout: None,

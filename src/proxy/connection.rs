@@ -14,8 +14,9 @@ use crate::io::net::dial;
 use crate::io::net::stream::Stream;
 use crate::io::net::tls::Acceptor;
 use crate::proxy::http::client::{Client, Times};
-use crate::proxy::listener::{LocalListener, LocalTable};
+use crate::proxy::listener::{LocalListener, LocalRoute, LocalTable};
 use crate::proxy::origin::Origin;
+use crate::proxy::tcp::by_name::{self, Said};
 use crate::proxy::tcp::secure::SessionTls;
 use crate::proxy::tcp::session::{Asked, Beginning, Session};
 use crate::proxy::tcp::trial::{Manner, OPAQUE};
@@ -98,9 +99,32 @@ fn serve_client(
                 )),
             }
         }
-        Protocol::Tcp(_) | Protocol::Postgres(_) | Protocol::Redis(_) => {
-            Box::pin(serve_session(stream, info, table, worker, listener))
+        Protocol::Tcp(_) if table.is_by_sni() => {
+            Box::pin(serve_by_name(stream, info, table, worker, listener))
         }
+        Protocol::Tcp(_) | Protocol::Postgres(_) | Protocol::Redis(_) => {
+            let Some(route) = table.routes.first().map(Rc::clone) else {
+                return Box::pin(async {});
+            };
+            Box::pin(serve_session(
+                stream, info, table, route, None, worker, listener,
+            ))
+        }
+    }
+}
+
+/// Serves a session whose TLS is passed on by name. Reading the name is boxed by itself: it is soon
+/// over.
+async fn serve_by_name(
+    mut stream: TcpStream,
+    info: ConnInfo,
+    table: Rc<LocalTable>,
+    worker: Rc<Worker>,
+    listener: Rc<LocalListener>,
+) {
+    let found = by_name::route(&mut stream, &info, &table, &worker, &listener);
+    if let Some((route, said)) = Box::pin(found).await {
+        serve_session(stream, info, table, route, Some(said), worker, listener).await;
     }
 }
 
@@ -132,14 +156,14 @@ async fn serve_session(
     stream: TcpStream,
     info: ConnInfo,
     table: Rc<LocalTable>,
+    route: Rc<LocalRoute>,
+    said: Option<Said>,
     worker: Rc<Worker>,
     listener: Rc<LocalListener>,
 ) {
     let protocol = &table.picture.config.protocol;
-    let (
-        Protocol::Tcp(settings) | Protocol::Postgres(settings) | Protocol::Redis(settings),
-        Some(route),
-    ) = (protocol, table.routes.first())
+    let (Protocol::Tcp(settings) | Protocol::Postgres(settings) | Protocol::Redis(settings)) =
+        protocol
     else {
         return;
     };
@@ -160,6 +184,7 @@ async fn serve_session(
         acceptor: table.picture.acceptor.clone(),
         connector: route.connector.clone(),
     });
+    let session = session.having_said(said);
     let accepted_at = info.accepted_at;
     let is_admitted = info.is_admitted;
     let beginning: Beginning<'_> = match protocol {
@@ -173,7 +198,7 @@ async fn serve_session(
         }
     };
     let end = tcp::session::serve(beginning).await;
-    tcp::record::record(end, info, &worker, &listener, route);
+    tcp::record::record(end, info, &worker, &listener, &route);
 }
 
 /// How sessions of a `tcp` listener begin: in clear as its upstream's protocol does, or in a way

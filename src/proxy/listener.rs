@@ -275,6 +275,12 @@ impl LocalTable {
         both.is_some_and(|(name, acceptor)| !acceptor.shows_alike(name, host))
     }
 
+    /// Whether sessions are sent where the name leads that their TLS asks for.
+    pub fn is_by_sni(&self) -> bool {
+        let mut routes = self.picture.routes.iter();
+        routes.any(|entry| entry.route.is_by_sni)
+    }
+
     /// The route that takes a request.
     pub fn find(&self, host: &[u8], path: &[u8]) -> Option<&Rc<LocalRoute>> {
         self.routes.get(self.picture.table.find(host, path)?)
@@ -295,6 +301,7 @@ mod tests {
                 name: "api".into(),
                 listeners: Vec::new(),
                 hosts: Vec::new(),
+                is_by_sni: false,
                 path_prefix: "/".to_owned(),
                 upstream: "orders".into(),
                 timeout: None,

@@ -22,7 +22,8 @@ use crate::config::upstream::{
 };
 use crate::model::role::{PostgresFacts, Role, WantedRole};
 use crate::model::verdict::{Evidence, ProbeFailure, ProbeFailureKind, Verdict};
-use crate::proxy::tcp::session::{Asked, Beginning, Session, SessionEnd, serve};
+use crate::proxy::tcp::record::SessionEnd;
+use crate::proxy::tcp::session::{Asked, Beginning, Session, serve};
 use crate::proxy::worker::{LocalUpstream, Worker};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::handles::{ListenerCounts, UpstreamCounts};
@@ -257,7 +258,7 @@ pub(crate) async fn with_sweep<T>(
 /// Settings of a listener for the primary.
 pub(crate) fn settings(hold: Duration) -> SessionListener {
     SessionListener {
-        upstream: "orders".into(),
+        upstream: Some("orders".into()),
         role: WantedRole::Primary,
         hold,
         held_max: 2,

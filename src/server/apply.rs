@@ -233,7 +233,7 @@ impl InForce {
         let own = match &listener.protocol {
             Protocol::Http(http) => http.upstream.as_ref(),
             Protocol::Tcp(session) | Protocol::Postgres(session) | Protocol::Redis(session) => {
-                Some(&session.upstream)
+                session.upstream.as_ref()
             }
         };
         let routes = config
@@ -329,6 +329,7 @@ fn own_route(listener: &Listener, upstream: &Name) -> Route {
         name: listener.name.clone(),
         listeners: vec![listener.name.clone()],
         hosts: Vec::new(),
+        is_by_sni: false,
         path_prefix: "/".to_owned(),
         upstream: upstream.clone(),
         timeout: None,

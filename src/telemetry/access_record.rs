@@ -138,7 +138,10 @@ pub const FIELDS: &[(&str, &str)] = &[
         "who spoke for the client: the proxy at the other end of the connection",
     ),
     ("method", "`http`: the method"),
-    ("host", "`http`: the host asked for"),
+    (
+        "host",
+        "`http`: the host asked for; `tcp` by name: the name (SNI)",
+    ),
     ("path", "`http`: the path, without its query"),
     (
         "status",

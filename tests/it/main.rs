@@ -37,5 +37,6 @@ mod sentinel_failover;
 mod sentinel_reload;
 mod support;
 mod tls;
+mod tls_by_name;
 mod tls_cancel;
 mod tls_tickets;

@@ -220,7 +220,9 @@ fn put_trusted(section: &mut Section, http: &HttpListener) {
 }
 
 fn put_session(section: &mut Section, session: &SessionListener) {
-    section.text("upstream", &session.upstream);
+    if let Some(upstream) = &session.upstream {
+        section.text("upstream", upstream);
+    }
     section.text("role", session.role.as_str());
     section.time("hold", session.hold);
     if !session.hold.is_zero() {
@@ -251,11 +253,15 @@ pub(super) fn route(route: &Route) -> Section {
         "listeners",
         list(route.listeners.iter().map(ToString::to_string)),
     );
+    section.text("upstream", &route.upstream);
+    if route.is_by_sni {
+        section.put("sni", list(route.hosts.iter().cloned()));
+        return section;
+    }
     if !route.hosts.is_empty() {
         section.put("hosts", list(route.hosts.iter().cloned()));
     }
     section.text("path_prefix", &route.path_prefix);
-    section.text("upstream", &route.upstream);
     if let Some(timeout) = route.timeout {
         section.time("timeout", timeout);
     }

@@ -107,6 +107,7 @@ pub struct ProxyProtocolTable {
 pub struct RouteTable {
     pub listeners: Field<Vec<Spanned<String>>>,
     pub hosts: Field<Vec<Spanned<String>>>,
+    pub sni: Field<Vec<Spanned<String>>>,
     pub path_prefix: Field<String>,
     pub upstream: Field<String>,
     pub timeout: Field<Period>,

@@ -421,7 +421,7 @@ fn lint_use(written: &Written, config: &Config, findings: &mut Findings<'_>) {
                 }
             }
             Protocol::Tcp(session) | Protocol::Postgres(session) | Protocol::Redis(session) => {
-                used.insert(&*session.upstream);
+                used.extend(session.upstream.as_deref());
             }
         }
     }

@@ -107,7 +107,8 @@ pub(super) fn lint_lag(
         .any(|listener| match &listener.protocol {
             Protocol::Http(_) => false,
             Protocol::Tcp(session) | Protocol::Postgres(session) | Protocol::Redis(session) => {
-                session.upstream == upstream.name && session.role != WantedRole::Primary
+                session.upstream.as_ref() == Some(&upstream.name)
+                    && session.role != WantedRole::Primary
             }
         });
     if !has_readers {
@@ -131,7 +132,8 @@ pub(super) fn lint_passed_through(
     let Protocol::Postgres(session) = &listener.protocol else {
         return;
     };
-    let upstream = config.upstreams.get(&session.upstream);
+    let upstream = session.upstream.as_ref();
+    let upstream = upstream.and_then(|upstream| config.upstreams.get(upstream));
     if session.tls.is_some() || upstream.is_none_or(|upstream| upstream.tls.is_some()) {
         return;
     }

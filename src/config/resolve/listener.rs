@@ -219,7 +219,7 @@ pub(super) fn refuse_postgres_keys(table: &ListenerTable, kind: Kind, findings: 
 }
 
 /// Whether some route names it, or may do so once its mistake is mended.
-fn has_route(named: &Named<ListenerTable>, written: &Written) -> bool {
+pub(super) fn has_route(named: &Named<ListenerTable>, written: &Written) -> bool {
     written.routes.iter().any(|route| {
         let listeners = route.read.table.listeners.as_ref();
         route.read.is_broken("listeners")

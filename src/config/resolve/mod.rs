@@ -6,6 +6,7 @@ mod clients;
 mod health;
 mod listener;
 mod network;
+mod pattern;
 mod process;
 mod route;
 mod secret;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::value::{Owner, count_u32, note_unknown_name, require};
+use super::pattern::{hosts, path_prefix};
+use super::value::{Owner, count_u32, note_unknown_name, refuse, require};
 use crate::config::default;
-use crate::config::file::table::{Kind, RouteTable};
+use crate::config::file::table::{Kind, ListenerTable, RoleWord, RouteTable};
 use crate::config::file::{Named, Written};
 use crate::config::problem::Findings;
 use crate::config::route::{Retry, Route};
@@ -20,13 +21,35 @@ pub(super) fn route(
     findings: &mut Findings<'_>,
 ) -> Option<Route> {
     let table = &named.read.table;
+    let is_by_sni = table.sni.is_some();
     let listeners = listeners(named, written, findings);
-    let hosts = hosts(table, findings);
+    let upstream = upstream(named, written, findings);
+    if is_by_sni {
+        refuse_request_keys(table, findings);
+    }
+    let name = Name::from(named.name.get_ref().as_str());
+    let (key, list) = if is_by_sni {
+        ("sni", &table.sni)
+    } else {
+        ("hosts", &table.hosts)
+    };
+    let hosts = hosts(key, list, findings);
+    if is_by_sni {
+        return Some(Route {
+            name,
+            listeners,
+            hosts,
+            is_by_sni,
+            path_prefix: "/".to_owned(),
+            upstream: upstream?,
+            timeout: None,
+            retry: Retry { attempts: 0 },
+        });
+    }
     let path_prefix = match &table.path_prefix {
         None => "/".to_owned(),
         Some(text) => path_prefix(text, findings).unwrap_or_else(|| "/".to_owned()),
     };
-    let upstream = upstream(named, written, findings);
     let attempts = table
         .retry
         .as_ref()
@@ -40,14 +63,25 @@ pub(super) fn route(
             )
         });
     Some(Route {
-        name: Name::from(named.name.get_ref().as_str()),
+        name,
         listeners,
         hosts,
+        is_by_sni,
         path_prefix,
         upstream: upstream?,
         timeout: timeout(table, findings),
         retry: Retry { attempts },
     })
+}
+
+/// What only requests have: under TLS that is passed on nobody here sees one.
+fn refuse_request_keys(table: &RouteTable, findings: &mut Findings<'_>) {
+    let message = |key: &str| format!("a route by `sni` has no `{key}`");
+    let help = "requests pass under TLS here: leave it out, or end TLS at an http listener";
+    refuse(&table.hosts, &message("hosts"), help, findings);
+    refuse(&table.path_prefix, &message("path_prefix"), help, findings);
+    refuse(&table.timeout, &message("timeout"), help, findings);
+    refuse(&table.retry, &message("retry"), help, findings);
 }
 
 fn timeout(table: &RouteTable, findings: &mut Findings<'_>) -> Option<Duration> {
@@ -70,9 +104,10 @@ fn listeners(
         &named.read.table.listeners,
         "listeners",
         "the route is never used",
-        "write listeners = [\"…\"] with the names of http listeners",
+        "write listeners = [\"…\"] with the names of http listeners, or of tcp listeners beside `sni`",
         findings,
     );
+    let is_by_sni = named.read.table.sni.is_some();
     let mut names: Vec<Name> = Vec::new();
     for reference in references {
         let word = reference.get_ref().as_str();
@@ -84,20 +119,11 @@ fn listeners(
             note_unknown_name("listener", reference, known, findings);
             continue;
         };
-        if let Some(kind) = &listener.read.table.kind
-            && *kind.get_ref() != Kind::Http
-        {
-            let theirs = kind.get_ref().as_str();
-            findings
-                .error(
-                    "kind-mismatch",
-                    reference.span(),
-                    format!("`{word}` is a {theirs} listener: routes are for http listeners"),
-                )
-                .related(kind.span(), "its kind")
-                .help(format!(
-                    "write upstream = \"…\" in [listeners.{word}] instead of a route"
-                ));
+        if let Some(kind) = &listener.read.table.kind {
+            check_kind(word, reference, kind, is_by_sni, findings);
+        }
+        if is_by_sni {
+            check_passes_tls(word, reference, &listener.read.table, findings);
         }
         if names.iter().any(|name| name.as_str() == word) {
             findings.error(
@@ -110,6 +136,57 @@ fn listeners(
         }
     }
     names
+}
+
+/// Requests are routed at http listeners, TLS that is passed on at tcp listeners.
+fn check_kind(
+    word: &str,
+    reference: &Spanned<String>,
+    kind: &Spanned<Kind>,
+    is_by_sni: bool,
+    findings: &mut Findings<'_>,
+) {
+    let theirs = kind.get_ref().as_str();
+    let (message, help) = match (kind.get_ref(), is_by_sni) {
+        (Kind::Http, false) | (Kind::Tcp, true) => return,
+        (_, true) => (
+            format!("`{word}` is a {theirs} listener: routes by `sni` are for tcp listeners"),
+            format!("make [listeners.{word}] kind = \"tcp\", or write `hosts` instead of `sni`"),
+        ),
+        (Kind::Tcp, false) => (
+            format!("`{word}` is a tcp listener: its routes have `sni`"),
+            "write sni = [\"a.example.com\"] to pass TLS on by name".to_owned(),
+        ),
+        (_, false) => (
+            format!("`{word}` is a {theirs} listener: routes are for http listeners"),
+            format!("write upstream = \"…\" in [listeners.{word}] instead of a route"),
+        ),
+    };
+    findings
+        .error("kind-mismatch", reference.span(), message)
+        .related(kind.span(), "its kind")
+        .help(help);
+}
+
+/// TLS that ends at the listener passes nobody, and endpoints with roles are not told apart by names.
+fn check_passes_tls(
+    word: &str,
+    reference: &Spanned<String>,
+    listener: &ListenerTable,
+    findings: &mut Findings<'_>,
+) {
+    let tls = listener.tls.as_ref();
+    let tls = tls.map(|tls| (tls.span(), "TLS ends there"));
+    let role = listener.role.as_ref();
+    let role = role.filter(|role| *role.get_ref() != RoleWord::Any);
+    let role = role.map(|role| (role.span(), "it has a role"));
+    for (span, why) in tls.into_iter().chain(role) {
+        let message = format!("`{word}` cannot pass TLS on by name");
+        findings
+            .error("contradiction", reference.span(), message)
+            .related(span, why)
+            .help("use a tcp listener without `tls` and `role` for routes by `sni`");
+    }
 }
 
 fn upstream(
@@ -134,145 +211,36 @@ fn upstream(
         note_unknown_name("upstream", reference, known, findings);
         return None;
     };
+    let is_by_sni = named.read.table.sni.is_some();
     if let Some(kind) = &upstream.read.table.kind
         && *kind.get_ref() != Kind::Http
+        && !(is_by_sni && *kind.get_ref() == Kind::Tcp)
     {
         let theirs = kind.get_ref().as_str();
+        let wanted = if is_by_sni {
+            "a route by `sni` needs an upstream of kind \"tcp\" or \"http\""
+        } else {
+            "a route needs an upstream of kind \"http\""
+        };
         findings
             .error(
                 "kind-mismatch",
                 reference.span(),
                 format!(
-                    "`{}` is of kind \"{theirs}\": a route needs an upstream of kind \"http\"",
+                    "`{}` is of kind \"{theirs}\": {wanted}",
                     reference.get_ref()
                 ),
             )
             .related(kind.span(), format!("{theirs} is said here"));
     }
-    Some(Name::from(reference.get_ref().as_str()))
-}
-
-fn hosts(table: &RouteTable, findings: &mut Findings<'_>) -> Vec<String> {
-    let Some(list) = &table.hosts else {
-        return Vec::new();
-    };
-    if list.get_ref().is_empty() {
+    if let (true, Some(tls)) = (is_by_sni, &upstream.read.table.tls) {
+        let message = "TLS of clients would be put into TLS of our own";
         findings
-            .error("empty", list.span(), "`hosts` is empty")
-            .help("leave it out to match every host");
+            .error("contradiction", reference.span(), message)
+            .related(tls.span(), "it begins here")
+            .help("leave `tls` out of the upstream: the client's goes up to the endpoint");
     }
-    let mut hosts: Vec<String> = Vec::new();
-    for text in list.get_ref() {
-        let host = text.get_ref().to_ascii_lowercase();
-        if let Err((message, help)) = check_host(&host) {
-            findings.error("bad-host", text.span(), message).help(help);
-        } else if hosts.contains(&host) {
-            findings.error("twice", text.span(), format!("`{host}` is named twice"));
-        } else {
-            hosts.push(host);
-        }
-    }
-    hosts
-}
-
-/// An exact host, `*.` and a host, or an IP address. Message and help otherwise.
-fn check_host(host: &str) -> Result<(), (&'static str, String)> {
-    let pattern = "write a host such as \"api.example.com\" or \"*.example.com\"".to_owned();
-    if host.is_empty() {
-        return Err(("the host is empty", pattern));
-    }
-    if host == "*" {
-        let help = "leave `hosts` out to match every host".to_owned();
-        return Err(("a lone `*` is no host pattern", help));
-    }
-    if host.contains("://") || host.contains('/') {
-        let help = "write the host alone; paths go into `path_prefix`".to_owned();
-        return Err(("a host pattern has no scheme and no path", help));
-    }
-    let is_ipv6 = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok());
-    if is_ipv6 {
-        return Ok(());
-    }
-    if host.contains(':') {
-        let help = "leave the port out: a route matches the host on every port".to_owned();
-        return Err(("a host pattern has no port", help));
-    }
-    if !host.is_ascii() {
-        let help = "write its ASCII form (punycode), which begins with \"xn--\"".to_owned();
-        return Err(("a host pattern is ASCII", help));
-    }
-    let name = host.strip_prefix("*.").unwrap_or(host);
-    if name.contains('*') {
-        let help = "one `*.` at the beginning stands for one or more labels".to_owned();
-        return Err(("`*` is only allowed as the whole first label", help));
-    }
-    let is_name = host.len() <= 253
-        && name.split('.').all(|label| {
-            (1..=63).contains(&label.len())
-                && label
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-        });
-    if !is_name {
-        return Err(("not a host", pattern));
-    }
-    Ok(())
-}
-
-/// The prefix without a closing `/`.
-fn path_prefix(text: &Spanned<String>, findings: &mut Findings<'_>) -> Option<String> {
-    let path = text.get_ref();
-    let problem = if !path.starts_with('/') {
-        let plain = path
-            .trim_start_matches(['^', '~', '*', ' '])
-            .trim_start_matches('/');
-        Some((
-            "a path prefix begins with `/`",
-            format!("write path_prefix = \"/{plain}\""),
-        ))
-    } else if path.contains(['?', '#']) {
-        Some((
-            "a path prefix has no query and no fragment",
-            "routes match the path alone".to_owned(),
-        ))
-    } else if path.contains(['*', '^', '$', '(', ')', '{', '}', '|', '\\']) {
-        Some((
-            "a path prefix is plain text, not a pattern",
-            "\"/api\" takes \"/api\" and everything under \"/api/\"".to_owned(),
-        ))
-    } else if !path.bytes().all(|byte| byte.is_ascii_graphic()) || !is_percent_encoded(path) {
-        Some((
-            "a path prefix has only characters that a URL can have",
-            "write others percent-encoded, such as \"%20\"".to_owned(),
-        ))
-    } else if path
-        .split('/')
-        .any(|segment| segment == "." || segment == "..")
-        || path.contains("//")
-    {
-        Some((
-            "a path prefix has no empty, `.` or `..` segments",
-            "write the path as it looks without them".to_owned(),
-        ))
-    } else {
-        None
-    };
-    if let Some((message, help)) = problem {
-        findings.error("bad-path", text.span(), message).help(help);
-        return None;
-    }
-    let trimmed = path.trim_end_matches('/');
-    Some(if trimmed.is_empty() { "/" } else { trimmed }.to_owned())
-}
-
-fn is_percent_encoded(path: &str) -> bool {
-    path.split('%').skip(1).all(|rest| {
-        rest.get(..2)
-            .is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
-    })
+    Some(Name::from(reference.get_ref().as_str()))
 }
 
 /// Refuses two routes of one listener with an equal match: which one would win?
@@ -310,57 +278,6 @@ pub(super) fn check_equal(routes: &[(Range<usize>, Route)], findings: &mut Findi
                 )
                 .related(first_span.clone(), "the first one")
                 .help("give them different `hosts` or `path_prefix`, or remove one");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn host_patterns_are_exact_names_addresses_or_one_leading_star() {
-        for host in [
-            "a.b",
-            "*.a.b",
-            "10.0.0.1",
-            "[::1]",
-            "localhost",
-            "a_b.c",
-            "xn--bcher-kva.ch",
-        ] {
-            assert_eq!(check_host(host), Ok(()), "{host}");
-        }
-        for host in [
-            "",
-            "*",
-            "a.*.b",
-            "*a.b",
-            "a:80",
-            "http://a",
-            "a/b",
-            "bücher.ch",
-            "a..b",
-            "a b",
-            "[x]",
-        ] {
-            assert!(check_host(host).is_err(), "{host}");
-        }
-    }
-
-    #[test]
-    fn path_prefixes_are_plain_and_lose_their_closing_slash() {
-        let read = |text: &str| {
-            let mut findings = Findings::new("f", "");
-            path_prefix(&Spanned::new(0..0, text.to_owned()), &mut findings)
-        };
-        assert_eq!(read("/").as_deref(), Some("/"));
-        assert_eq!(read("/api/").as_deref(), Some("/api"));
-        assert_eq!(read("/a%20b/c-d_e.f~").as_deref(), Some("/a%20b/c-d_e.f~"));
-        for bad in [
-            "", "api", "^/api", "/api*", "/a?b", "/a b", "/a//b", "/a/../b", "/a%2", "/ü",
-        ] {
-            assert_eq!(read(bad), None, "{bad}");
         }
     }
 }

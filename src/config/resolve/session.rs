@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::listener::{refuse_postgres_keys, upstream};
+use super::listener::{has_route, refuse_postgres_keys, upstream};
 use super::value::{count_usize, key_span, period, period_or_zero, refuse, require};
 use super::{Around, tls};
 use crate::config::default;
@@ -24,7 +24,8 @@ pub(super) fn session(
 ) -> Option<SessionListener> {
     let table = &named.read.table;
     refuse_request_keys(table, kind, findings);
-    if table.upstream.is_none() {
+    let is_routed = kind == Kind::Tcp && has_route(named, around.written);
+    if table.upstream.is_none() && !is_routed {
         require(
             named,
             "upstream",
@@ -55,7 +56,11 @@ pub(super) fn session(
     );
     let (role, hold) = on_empty(table, role, hold, findings);
     Some(SessionListener {
-        upstream: Name::from(upstream?.name.get_ref().as_str()),
+        upstream: match upstream {
+            Some(upstream) => Some(Name::from(upstream.name.get_ref().as_str())),
+            None if is_routed && table.upstream.is_none() => None,
+            None => return None,
+        },
         role,
         hold,
         held_max: held_max(table, hold, findings),

@@ -148,6 +148,46 @@ pub(super) const MISTAKES: &[(&[&str], &str)] = &[
     ),
     (&["missing-key"], "@pg\n¡tls = { required = true }\n@db\n"),
     (
+        &["kind-mismatch"],
+        "[listeners.e]\nbind = [\"0.0.0.0:1\"]\nkind = \"tcp\"\n[routes.r]\nlisteners = [¡\"e\"]\nhosts = [\"a.b\"]\nupstream = \"app\"\n@app\n",
+    ),
+    (
+        &["kind-mismatch"],
+        "@web\n@app\n[upstreams.u]\nkind = \"tcp\"\nendpoints = [{ address = \"a:1\" }]\n[routes.r]\nlisteners = [¡\"web\"]\nsni = [\"a.b\"]\nupstream = \"u\"\n",
+    ),
+    (
+        &["kind-mismatch"],
+        "[listeners.e]\nbind = [\"0.0.0.0:1\"]\nkind = \"tcp\"\n[routes.r]\nlisteners = [\"e\"]\nsni = [\"a.b\"]\nupstream = ¡\"db\"\n@db\n",
+    ),
+    (
+        &["contradiction"],
+        "[listeners.e]\nbind = [\"0.0.0.0:1\"]\nkind = \"tcp\"\ntls = { certificates = [\"site\"] }\n[routes.r]\nlisteners = [¡\"e\"]\nsni = [\"a.b\"]\nupstream = \"u\"\n[upstreams.u]\nkind = \"tcp\"\nendpoints = [{ address = \"a:1\" }]\n@cert\n",
+    ),
+    (
+        &["contradiction"],
+        "[listeners.e]\nbind = [\"0.0.0.0:1\"]\nkind = \"tcp\"\n[routes.r]\nlisteners = [\"e\"]\nsni = [\"a.b\"]\nupstream = ¡\"u\"\n[upstreams.u]\nkind = \"tcp\"\nendpoints = [{ address = \"a:1\" }]\ntls = {}\n",
+    ),
+    (
+        &["empty"],
+        "[listeners.e]\nbind = [\"0.0.0.0:1\"]\nkind = \"tcp\"\n[routes.r]\nlisteners = [\"e\"]\nsni = ¡[]\nupstream = \"u\"\n[upstreams.u]\nkind = \"tcp\"\nendpoints = [{ address = \"a:1\" }]\n",
+    ),
+    (
+        &["bad-host"],
+        "[listeners.e]\nbind = [\"0.0.0.0:1\"]\nkind = \"tcp\"\n[routes.r]\nlisteners = [\"e\"]\nsni = [¡\"10.0.0.1\"]\nupstream = \"u\"\n[upstreams.u]\nkind = \"tcp\"\nendpoints = [{ address = \"a:1\" }]\n",
+    ),
+    (
+        &["bad-host"],
+        "[listeners.e]\nbind = [\"0.0.0.0:1\"]\nkind = \"tcp\"\n[routes.r]\nlisteners = [\"e\"]\nsni = [¡\"a.b:443\"]\nupstream = \"u\"\n[upstreams.u]\nkind = \"tcp\"\nendpoints = [{ address = \"a:1\" }]\n",
+    ),
+    (
+        &["key-does-nothing", "key-does-nothing"],
+        "[listeners.e]\nbind = [\"0.0.0.0:1\"]\nkind = \"tcp\"\n[routes.r]\nlisteners = [\"e\"]\nsni = [\"a.b\"]\n¡path_prefix = \"/\"\n¡timeout = \"1s\"\nupstream = \"u\"\n[upstreams.u]\nkind = \"tcp\"\nendpoints = [{ address = \"a:1\" }]\n",
+    ),
+    (
+        &["equal-routes"],
+        "[listeners.e]\nbind = [\"0.0.0.0:1\"]\nkind = \"tcp\"\n[routes.r]\nlisteners = [\"e\"]\nsni = [\"a.b\"]\nupstream = \"u\"\n[routes.¡s]\nlisteners = [\"e\"]\nsni = [\"A.b\"]\nupstream = \"u\"\n[upstreams.u]\nkind = \"tcp\"\nendpoints = [{ address = \"a:1\" }]\n",
+    ),
+    (
         &["key-does-nothing"],
         "@pg\ntls = { certificates = [\"site\"], ¡client_crl = [\"/crl\"] }\n@db\n@cert\n",
     ),

@@ -26,7 +26,9 @@ const ROLES: &str = "[process]\nstate_dir = \"/s\"\nmemory_limit = \"1GiB\"\n\
 
 /// And of requests.
 const REQUESTS: &str = "@web\n\
-    tls = { certificates = [\"site\"], client_ca = \"/ca\", client_crl = [\"/a\", \"/b\"], client_certificate = \"required\" }\n@app\n@cert\n";
+    tls = { certificates = [\"site\"], client_ca = \"/ca\", client_crl = [\"/a\", \"/b\"], client_certificate = \"required\" }\n@app\n@cert\n\
+    [listeners.e]\nbind = [\"0.0.0.0:1\"]\nkind = \"tcp\"\n[routes.r]\nlisteners = [\"e\"]\n\
+    sni = [\"A.b\", \"*.c\"]\nupstream = \"app\"\n";
 
 const FULL: &str = include_str!("../../../conf/full.toml");
 

@@ -195,7 +195,7 @@ fn listeners(context: &AdminContext) -> Page {
         let (upstream, role) = match &listener.protocol {
             Protocol::Http(http) => (http.upstream.clone(), None),
             Protocol::Tcp(session) | Protocol::Postgres(session) | Protocol::Redis(session) => {
-                (Some(session.upstream.clone()), Some(session.role))
+                (session.upstream.clone(), Some(session.role))
             }
         };
         let bind = bound.get(&listener.name).map_or(&[][..], Vec::as_slice);

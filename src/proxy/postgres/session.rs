@@ -15,8 +15,9 @@ use crate::proxy::postgres::quota::{Counted, Most};
 use crate::proxy::postgres::startup::{Opening, Packet, StartupError, TLS_HANDSHAKE, login};
 use crate::proxy::postgres::{cancel, reply};
 use crate::proxy::tcp::conduct::Conduct;
+use crate::proxy::tcp::record::SessionEnd;
 use crate::proxy::tcp::running::{Goodbye, Running};
-use crate::proxy::tcp::session::{Connected, Session, SessionEnd};
+use crate::proxy::tcp::session::{Connected, Session};
 use crate::proxy::wire::Stop;
 use crate::telemetry::handles::Cancelled;
 

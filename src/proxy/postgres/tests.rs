@@ -11,7 +11,8 @@ use crate::model::failure::FailureKind;
 use crate::model::role::Role;
 use crate::proxy::postgres::reply::error_response;
 use crate::proxy::postgres::session::begin;
-use crate::proxy::tcp::session::{SessionEnd, serve};
+use crate::proxy::tcp::record::SessionEnd;
+use crate::proxy::tcp::session::serve;
 use crate::proxy::testing::{Scene, endpoint, pair, settings, with_sweep};
 
 const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f];

@@ -13,7 +13,8 @@ use crate::model::role::{Role, WantedRole};
 use crate::proxy::alarm::DrainPhase;
 use crate::proxy::postgres::keys::CancelKey;
 use crate::proxy::postgres::session::begin;
-use crate::proxy::tcp::session::{SessionEnd, serve};
+use crate::proxy::tcp::record::SessionEnd;
+use crate::proxy::tcp::session::serve;
 use crate::proxy::testing::{Scene, endpoint, on_primary, pair, settings, with_sweep};
 
 const STARTUP: &[u8] = b"\0\0\0\x12\0\x03\0\0user\0app\0\0";

@@ -5,8 +5,9 @@ use crate::model::role::WantedRole;
 use crate::proxy::redis::conduct::RedisConduct;
 use crate::proxy::redis::manner::MANNER;
 use crate::proxy::redis::reply;
+use crate::proxy::tcp::record::SessionEnd;
 use crate::proxy::tcp::running::{Goodbye, Running};
-use crate::proxy::tcp::session::{Session, SessionEnd};
+use crate::proxy::tcp::session::Session;
 
 /// Begins a session.
 ///

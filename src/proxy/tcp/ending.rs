@@ -10,7 +10,8 @@ use crate::base::time;
 use crate::config::default;
 use crate::model::failure::FailureKind;
 use crate::proxy::explain;
-use crate::proxy::tcp::session::{Session, SessionEnd};
+use crate::proxy::tcp::record::SessionEnd;
+use crate::proxy::tcp::session::Session;
 use crate::proxy::wire;
 
 impl Session<'_> {

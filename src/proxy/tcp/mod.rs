@@ -5,6 +5,7 @@
 //! when it does not come to that, `record` what is kept of it. `postgres` and `redis` begin and refuse in their own
 //! words and use the same parts.
 
+pub mod by_name;
 pub mod conduct;
 pub mod ending;
 pub mod introduce;

@@ -1,12 +1,17 @@
 //! What is counted and written of a session when it is over.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::base::time;
+use crate::io::net::tls::hello::Hello;
 use crate::model::failure::FailureKind;
-use crate::model::role::Role;
+use crate::model::name::Name;
+use crate::model::role::{Epoch, Role};
 use crate::proxy::connection::ConnInfo;
 use crate::proxy::http::text::RequestId;
 use crate::proxy::listener::{LocalListener, LocalRoute};
-use crate::proxy::tcp::session::{Session, SessionEnd};
+use crate::proxy::tcp::session::Session;
 use crate::proxy::worker::Worker;
 use crate::telemetry::access_record::{AccessRecord, RequestText};
 use crate::upstream::lease::Lease;
@@ -25,6 +30,37 @@ impl Session<'_> {
         }
         self.end.attempts = self.end.attempts.saturating_add(1);
     }
+}
+
+/// What a session has done, for counts and the access log.
+#[derive(Debug, Clone, Default)]
+pub struct SessionEnd {
+    /// What its endpoint was told to call it by.
+    pub id: Option<Box<RequestId>>,
+    /// The last endpoint tried.
+    pub endpoint: Option<Name>,
+    /// The role it was picked in.
+    pub role: Option<Role>,
+    /// The epoch it had then.
+    pub epoch: Option<Epoch>,
+    /// Bytes from the client.
+    pub received: u64,
+    /// Bytes to the client.
+    pub sent: u64,
+    /// How many of both the listener's counts have already.
+    pub counted: (u64, u64),
+    /// How long it waited for an endpoint, when it had to.
+    pub held: Option<Duration>,
+    /// To make the connection.
+    pub connect: Option<Duration>,
+    /// What the client has asked for, where TLS is passed on by that.
+    pub hello: Option<Box<Hello>>,
+    /// Of the certificate the client has shown.
+    pub subject: Option<Arc<str>>,
+    /// Endpoints tried.
+    pub attempts: u8,
+    /// Why it ended, when it did not end well.
+    pub reason: Option<FailureKind>,
 }
 
 /// Counts a finished session and writes its record, when there is an access log.
@@ -51,10 +87,14 @@ pub fn record(
     }
     if worker.access_log.is_enabled() {
         let (at, listener) = (info.accepted_at, listener.cell.name.clone());
+        let name = end.hello.as_ref();
+        let name = name.and_then(|hello| hello.server_name.as_deref());
+        let name = name.unwrap_or_default();
         let id = end.id.as_deref().map_or("", RequestId::as_str);
         worker.access_log.write(AccessRecord {
-            request: RequestText::new(b"", b"", b"", id.as_bytes()),
+            request: RequestText::new(b"", name.as_bytes(), b"", id.as_bytes()),
             peer: info.origin.other_peer(),
+            route: route.route.is_by_sni.then(|| route.route.name.clone()),
             upstream: Some(route.upstream.cell.name.clone()),
             endpoint: end.endpoint,
             received: end.received,

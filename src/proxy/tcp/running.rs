@@ -22,7 +22,7 @@ use crate::model::failure::FailureKind;
 use crate::model::role::WantedRole;
 use crate::proxy::alarm::{Alarm, Rung};
 use crate::proxy::tcp::conduct::{Conduct, Signal};
-use crate::proxy::tcp::session::SessionEnd;
+use crate::proxy::tcp::record::SessionEnd;
 use crate::proxy::worker::{LocalUpstream, Worker};
 use crate::telemetry::handles::ListenerTallies;
 use crate::upstream::endpoint::{Outcome, Phase};

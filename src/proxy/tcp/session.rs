@@ -6,7 +6,6 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
@@ -20,13 +19,12 @@ use crate::io::net::relay::{Relay, Side};
 use crate::io::net::stream::Stream;
 use crate::model::failure::FailureKind;
 use crate::model::name::Name;
-use crate::model::role::{Epoch, Role};
 use crate::proxy::alarm::{Alarm, Rung};
 use crate::proxy::hold::{Hold, Unreachable, Waiting, wait_pick};
-use crate::proxy::http::text::RequestId;
 use crate::proxy::origin::Origin;
 use crate::proxy::secure::reach;
 use crate::proxy::tcp::conduct::Conduct;
+use crate::proxy::tcp::record::SessionEnd;
 use crate::proxy::tcp::running::{Goodbye, Ground, Running};
 use crate::proxy::tcp::secure::SessionTls;
 use crate::proxy::tcp::trial::{Manner, Ruling, Trial};
@@ -82,35 +80,6 @@ pub struct Connected {
     sent: usize,
     /// What it has said, which the client has not got yet.
     answer: Box<[u8]>,
-}
-
-/// What a session has done, for counts and the access log.
-#[derive(Debug, Clone, Default)]
-pub struct SessionEnd {
-    /// What its endpoint was told to call it by.
-    pub id: Option<Box<RequestId>>,
-    /// The last endpoint tried.
-    pub endpoint: Option<Name>,
-    /// The role it was picked in.
-    pub role: Option<Role>,
-    /// The epoch it had then.
-    pub epoch: Option<Epoch>,
-    /// Bytes from the client.
-    pub received: u64,
-    /// Bytes to the client.
-    pub sent: u64,
-    /// How many of both the listener's counts have already.
-    pub counted: (u64, u64),
-    /// How long it waited for an endpoint, when it had to.
-    pub held: Option<Duration>,
-    /// To make the connection.
-    pub connect: Option<Duration>,
-    /// Of the certificate the client has shown.
-    pub subject: Option<Arc<str>>,
-    /// Endpoints tried.
-    pub attempts: u8,
-    /// Why it ended, when it did not end well.
-    pub reason: Option<FailureKind>,
 }
 
 /// A session that begins; the protocols each have their way.

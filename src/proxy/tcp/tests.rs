@@ -11,7 +11,8 @@ use crate::config::listener::SessionListener;
 use crate::model::failure::FailureKind;
 use crate::model::role::Role;
 use crate::proxy::alarm::DrainPhase;
-use crate::proxy::tcp::session::{SessionEnd, begin, serve};
+use crate::proxy::tcp::record::SessionEnd;
+use crate::proxy::tcp::session::{begin, serve};
 use crate::proxy::tcp::trial::OPAQUE;
 use crate::proxy::testing::{Scene, endpoint, pair, settings, with_sweep};
 

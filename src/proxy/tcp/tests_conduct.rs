@@ -13,8 +13,9 @@ use crate::io::net::relay::{Side, Watch};
 use crate::model::failure::FailureKind;
 use crate::model::role::Role;
 use crate::proxy::tcp::conduct::{Conduct, Signal};
+use crate::proxy::tcp::record::SessionEnd;
 use crate::proxy::tcp::running::{Goodbye, Running};
-use crate::proxy::tcp::session::{Session, SessionEnd, serve};
+use crate::proxy::tcp::session::{Session, serve};
 use crate::proxy::tcp::trial::OPAQUE;
 use crate::proxy::testing::{Scene, endpoint, on_primary, pair, settings};
 

@@ -10,6 +10,7 @@ mod clients;
 mod connector;
 mod facts;
 mod files;
+pub mod hello;
 mod policy;
 mod renewed;
 mod shown;
