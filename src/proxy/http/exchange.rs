@@ -116,15 +116,16 @@ impl Exchange {
         let limits = [route.route.timeout, patience.flatten()];
         let limit = limits.into_iter().flatten().min();
         let until = limit.map_or(Time::NEVER, |limit| started_at.after(limit));
+        let has_odd_body = head.method.has_odd_body() && head.framing.has_body();
         let mut exchange = Exchange {
             id,
             started_at,
             until,
             method: head.method,
             client_minor: head.minor,
-            is_keep_alive: head.is_keep_alive,
+            is_keep_alive: head.is_keep_alive && (!has_odd_body || client.is_http2()),
             has_upgrade: head.has_upgrade,
-            has_odd_body: head.method.has_odd_body() && head.framing.has_body(),
+            has_odd_body,
             // The pace of a call is that of what there is to say.
             min_rate: client.min_rate.filter(|_| !is_call),
             is_call,

@@ -5,7 +5,8 @@
 //! `Proxy-Connection`, `Proxy`, `TE`, `Upgrade`, `HTTP2-Settings`, and the framing. Requests also
 //! lose every claim about the client (`X-Forwarded-*`, `X-Real-IP`, `Forwarded`, `X-Request-Id`, and
 //! the fields of listeners for the subject of a certificate) and every name with `_`, which CGI-like
-//! endpoints take for `-`. What is told instead is ours, or was believed of a trusted proxy (`claims`).
+//! endpoints take for `-`, and every name that reads as `Content-Length` or `Transfer-Encoding` to
+//! whoever skips signs. What is told instead is ours, or was believed of a trusted proxy (`claims`).
 
 use crate::proxy::http::h1::field::{Field, Known};
 use crate::proxy::http::h1::head::Fields;

@@ -9,9 +9,9 @@ use crate::support::raw::Wire;
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";
 
 #[tokio::test]
-async fn a_body_with_a_method_that_has_none_costs_the_upstream_connection() {
+async fn a_body_with_a_method_that_has_none_costs_both_connections() {
     for method in ["GET", "HEAD", "OPTIONS"] {
-        let (origin, _proxy, mut client) = scene().await;
+        let (origin, proxy, mut client) = scene().await;
         let head = format!(
             "{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
             HIDDEN.len()
@@ -24,7 +24,13 @@ async fn a_body_with_a_method_that_has_none_costs_the_upstream_connection() {
         let hidden = upstream.head().await;
         assert_eq!(hidden.first_line(), "GET /hidden HTTP/1.1");
         upstream.send("HTTP/1.1 204 No Content\r\n\r\n").await;
-        assert_eq!(client.response().await.status(), 204, "{method}");
+        let answer = client.response().await;
+        assert_eq!(
+            (answer.status(), answer.field("Connection")),
+            (204, Some("close"))
+        );
+        client.closed().await;
+        let mut client = proxy.client().await;
         // Its second answer is for nobody: the next request runs on a connection of its own.
         client.send(GET).await;
         let mut fresh = origin.accept().await;
@@ -210,6 +216,7 @@ async fn fields_that_other_readers_would_read_otherwise_do_not_arrive() {
     client
         .send(
             "GET / HTTP/1.1\r\nHost: a\r\nTransfer_Encoding: chunked\r\nContent_Length: 5\r\n\
+             Content.Length: 5\r\nTransferEncoding: chunked\r\n'Content-Length': 5\r\n\
              X_Forwarded_For: 6.6.6.6\r\nProxy: http://evil\r\nProxy-Connection: keep-alive\r\n\
              Connection: close, X-Hop, Keep-Alive\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n\
              HTTP2-Settings: x\r\nTE: gzip\r\n\r\n",

@@ -155,3 +155,28 @@ async fn a_tunnel_ends_with_its_endpoint() {
     client.rest().await;
     upstream.rest().await;
 }
+
+#[tokio::test]
+async fn a_tunnel_has_an_idle_limit_of_its_own_and_no_least_rate() {
+    let (origin, proxy, mut client) = scene_with(
+        "min_rate = \"1MiB/s\"\nmin_rate_grace = \"50ms\"\nkeepalive_timeout = \"100ms\"",
+        "idle_timeout = \"100ms\"\nfirst_byte_timeout = \"100ms\"\ntunnel_timeout = \"1h\"",
+    )
+    .await;
+    client.send(UPGRADE).await;
+    let mut upstream = origin.accept().await;
+    upstream.request().await;
+    upstream.send(SWITCHING).await;
+    client.head().await;
+    for _ in 0..3 {
+        // Longer than everything but its own limit: there is no event to wait for.
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        echo(&mut client, &mut upstream, b"x").await;
+        echo(&mut upstream, &mut client, b"y").await;
+    }
+    // A reload with another limit holds for tunnels to come; this one goes on under its own.
+    let text = crate::support::proxy::over(&[origin.address()], "", "tunnel_timeout = \"100ms\"");
+    proxy.reload(&text).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await; // the same
+    echo(&mut client, &mut upstream, b"after the reload").await;
+}

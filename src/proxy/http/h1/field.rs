@@ -111,6 +111,20 @@ impl Known {
         }
     }
 
+    /// Whether a name of no class reads as one of those that frame a message to whoever looks at
+    /// letters and digits only: `Content.Length`, `-transfer-encoding`, `ContentLength`.
+    pub(super) fn is_framing_alike(self, name: &[u8]) -> bool {
+        // Shorter names cannot be: nearly all end here.
+        if self != Known::Other || name.len() < b"contentlength".len() {
+            return false;
+        }
+        let is_alike = |text: &[u8]| {
+            let letters = name.iter().filter(|byte| byte.is_ascii_alphanumeric());
+            letters.map(u8::to_ascii_lowercase).eq(text.iter().copied())
+        };
+        is_alike(b"contentlength") || is_alike(b"transferencoding")
+    }
+
     /// True for a field that a `Connection` field must not take away: who does that wants the next
     /// hop to see another message than we saw.
     pub(super) fn is_protected(self) -> bool {
@@ -243,6 +257,26 @@ pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_differ_from_framing_by_signs_are_alike() {
+        for (name, is_alike) in [
+            ("Content.Length", true),
+            ("ContentLength", true),
+            ("-content-length-", true),
+            ("transferencoding", true),
+            ("Transfer--Encoding", true),
+            ("Content-Length", false),
+            ("Transfer-Encoding", false),
+            ("Content-Lengths", false),
+            ("X-Content-Length", false),
+            ("Content-Encoding", false),
+            ("Content-Security-Policy", false),
+        ] {
+            let known = Known::classify(name.as_bytes());
+            assert_eq!(known.is_framing_alike(name.as_bytes()), is_alike, "{name}");
+        }
+    }
 
     #[test]
     fn names_are_classified_in_either_case() {

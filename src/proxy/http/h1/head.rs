@@ -206,6 +206,7 @@ pub(super) fn parse_field(buffer: &[u8], line: Span) -> Result<Field, HeadError>
         _ => return Err(HeadError::BadFieldName),
     }
     let name = Span::new(line.start(), line.start() + length);
+    let known = Known::classify(name.of(buffer));
     let (mut start, mut end) = (length + 1, bytes.len());
     while start < end && matches!(bytes.get(start), Some(b' ' | b'\t')) {
         start += 1;
@@ -216,8 +217,8 @@ pub(super) fn parse_field(buffer: &[u8], line: Span) -> Result<Field, HeadError>
     Ok(Field {
         name,
         value: Span::new(line.start() + start, line.start() + end),
-        known: Known::classify(name.of(buffer)),
-        is_dropped: classes & UNDERSCORE != 0,
+        known,
+        is_dropped: classes & UNDERSCORE != 0 || known.is_framing_alike(name.of(buffer)),
         is_plain: start == length + 2 && end == bytes.len() && bytes.get(length + 1) == Some(&b' '),
     })
 }
