@@ -14,6 +14,7 @@ pub use crate::config::fuzz::config_file;
 pub use crate::control::fence_file::fuzz as fence_file;
 pub use crate::io::net::proxy_protocol::fuzz::proxy_protocol;
 pub use crate::io::net::tls::hello::fuzz::client_hello;
+pub use crate::io::probe::grpc::message::fuzz as grpc_health;
 pub use crate::io::source::patroni::fuzz::patroni;
 pub use crate::io::source::redis_cluster::fuzz::redis_shards;
 pub use crate::io::source::sentinel::fuzz::sentinel;
@@ -44,6 +45,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("client_hello", client_hello),
     ("config_file", config_file),
     ("fence_file", fence_file),
+    ("grpc_health", grpc_health),
     ("patroni", patroni),
     ("postgres_follow", postgres_follow),
     ("postgres_startup", postgres_startup),

@@ -392,6 +392,11 @@ pub const SYSTEMS_SEEN_MAX: usize = 8;
 pub const LAG_SAMPLES_MAX: usize = 128;
 /// Body bytes a probe looks at.
 pub const PROBE_BODY_BYTES_MAX: usize = 64 * 1024;
+/// For the goodbye of a probe that spoke HTTP/2: it is written at once, or the endpoint reads nothing
+/// any more.
+pub const PROBE_GOODBYE_TIMEOUT: Duration = Duration::from_millis(100);
+/// The name of a service that a gRPC probe asks for; those of libraries are a package and a word.
+pub const PROBE_SERVICE_BYTES_MAX: usize = 256;
 /// Text a probe can look for; far below what it reads.
 pub const PROBE_EXPECT_BYTES_MAX: usize = 4 * 1024;
 /// Endpoints of one upstream.

@@ -83,7 +83,7 @@ impl ProxyVersion {
 /// What the endpoints of an upstream speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UpstreamKind {
-    /// HTTP/1.
+    /// HTTP/1, or HTTP/2 ([`Upstream::has_http2`]).
     Http,
     /// Anything over TCP.
     Tcp,
@@ -179,8 +179,10 @@ pub struct Health {
 pub enum Probe {
     /// A connection can be made.
     Tcp,
-    /// An HTTP/1.1 request is answered as expected.
+    /// An HTTP request is answered as expected.
     Http(HttpProbe),
+    /// A gRPC process says of itself that it serves.
+    Grpc(GrpcProbe),
     /// A Postgres login works, and the node tells its role.
     Postgres(PostgresProbe),
     /// A Redis node tells its role.
@@ -193,6 +195,7 @@ impl Probe {
         match self {
             Probe::Tcp => "tcp",
             Probe::Http(_) => "http",
+            Probe::Grpc(_) => "grpc",
             Probe::Postgres(_) => "postgres",
             Probe::Redis(_) => "redis",
         }
@@ -206,12 +209,21 @@ pub struct HttpProbe {
     pub method: String,
     /// Path and query.
     pub path: String,
-    /// The `Host` field; the endpoint's address where none is given.
+    /// The `Host` field, in HTTP/2 `:authority`; the endpoint's address where none is given.
     pub host: Option<String>,
     /// Statuses that count as success.
     pub expect_status: Vec<RangeInclusive<u16>>,
     /// A text that the first 64 KiB of the body must contain.
     pub expect_body: Option<String>,
+    /// It is asked by HTTP/2, as its upstream is ([`Upstream::has_http2`]).
+    pub is_http2: bool,
+}
+
+/// `health = { grpc = { … } }`: `grpc.health.v1.Health/Check`, always by HTTP/2.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GrpcProbe {
+    /// A name that the endpoint knows; empty = the process as a whole.
+    pub service: String,
 }
 
 /// `health = { postgres = { … } }`

@@ -14,6 +14,7 @@ mod admin;
 mod demo;
 mod draining;
 mod drill;
+mod grpc;
 mod hold;
 mod http;
 mod http2;

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use crate::support::RedisServer;
 use crate::support::sentinel::{NAME, Watched};
 
-fn check_online(configuration: &str) -> Output {
+pub(crate) fn check_online(configuration: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("fairlead.toml");
     std::fs::write(&file, format!("version = 1\n{configuration}")).unwrap();

@@ -12,7 +12,7 @@ use crate::support::ports::Port;
 use crate::support::{LONG, PostgresServer, RedisServer, StopMode, eventually};
 
 /// Asks once, as the loop of a probe does: what takes longer is dropped, and the probe lives on.
-async fn ask(probe: &mut Box<dyn Probe>) -> Asked {
+pub(crate) async fn ask(probe: &mut Box<dyn Probe>) -> Asked {
     let asked = tokio::time::timeout(Duration::from_secs(5), probe.probe()).await;
     asked.unwrap_or_else(|_| {
         Err(fairlead::model::verdict::ProbeFailure::new(
@@ -289,7 +289,7 @@ async fn tcp_only_needs_a_listener() {
 }
 
 /// Something that is not what the probes expect: reads a little, says `answer`, hangs up.
-async fn say(answer: &'static [u8]) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+pub(crate) async fn say(answer: &'static [u8]) -> (SocketAddr, tokio::task::JoinHandle<()>) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -359,6 +359,7 @@ fn http_probe(expect: std::ops::RangeInclusive<u16>, body: Option<&str>) -> Conf
         host: None,
         expect_status: vec![expect],
         expect_body: body.map(str::to_owned),
+        is_http2: false,
     })
 }
 

@@ -25,7 +25,7 @@ const HOMES: &[(&[&str], &[&str])] = &[
         &["serde_json"],
         &["control/admin", "cli/", "io/source/patroni"],
     ),
-    (&["h2"], &["proxy/http/h2"]),
+    (&["h2"], &["proxy/http/h2", "io/probe/http2"]),
     (
         &["base64"],
         &["io/source/patroni", "io/net/tls", "proxy/http/h2"],

@@ -81,6 +81,11 @@ const EXCEPTIONS: &[(&[&str], &[&str], &str)] = &[
         "hyper's",
     ),
     (
+        &["service", "PROBE_SERVICE_BYTES_MAX"],
+        &["config/"],
+        "what gRPC calls the name its health check asks for",
+    ),
+    (
         &["LOCATION"],
         &["proxy/http", "control/admin"],
         "the HTTP field",
@@ -144,6 +149,7 @@ const WIRE: &[(&str, &[&str])] = &[
     ("sentinel", &["master", "slave", "node", "host"]),
     ("patroni", &["master", "cluster", "member", "node"]),
     ("postgres", &["server", "host"]),
+    ("grpc", &["service"]),
 ];
 
 fn words_never_said(file: &Source) -> Vec<String> {

@@ -352,6 +352,7 @@ fn put_health(section: &mut Section, health: &Health) {
                 section.text("health.http.expect_body", body);
             }
         }
+        Probe::Grpc(grpc) => section.text("health.grpc.service", &grpc.service),
         Probe::Postgres(postgres) => {
             section.text("health.postgres.user", &postgres.user);
             section.text("health.postgres.database", &postgres.database);

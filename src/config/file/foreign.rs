@@ -135,7 +135,7 @@ const KEYS: [(&str, &str); 127] = [
 ];
 
 /// Keys that a later version will know.
-const LATER: [&str; 30] = [
+const LATER: [&str; 29] = [
     "outlier",
     "breaker",
     "limits",
@@ -163,7 +163,6 @@ const LATER: [&str; 30] = [
     "on",
     "backoff",
     "fast_interval",
-    "grpc",
     "ha",
     "zone",
 ];
@@ -390,7 +389,7 @@ mod tests {
         for (key, help, meant) in [
             ("intervall", "did you mean `interval`?", Some("interval")),
             ("inter", "fairlead calls this `interval`", Some("interval")),
-            ("grpc", "`grpc` is not available in this version", None),
+            ("cors", "`cors` is not available in this version", None),
             ("hold", "`hold` belongs elsewhere: [listeners.x]", None),
             (
                 "zzzzz",

@@ -54,6 +54,10 @@ pub fn keys() -> Vec<(&'static str, &'static [&'static str])> {
             keys_of::<table::HttpProbeTable>(),
         ),
         (
+            "upstreams.NAME.health.grpc",
+            keys_of::<table::GrpcProbeTable>(),
+        ),
+        (
             "upstreams.NAME.health.tcp",
             keys_of::<table::TcpProbeTable>(),
         ),

@@ -173,6 +173,7 @@ pub struct EndpointTable {
 )]
 pub struct HealthTable {
     pub http: Field<HttpProbeTable>,
+    pub grpc: Field<GrpcProbeTable>,
     pub tcp: Field<TcpProbeTable>,
     pub postgres: Field<PostgresProbeTable>,
     pub redis: Field<RedisProbeTable>,
@@ -195,6 +196,16 @@ pub struct HttpProbeTable {
     pub host: Field<String>,
     pub expect_status: Field<Statuses>,
     pub expect_body: Field<String>,
+}
+
+/// `grpc = { … }`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as {} or { service = \"orders.v1.Orders\" }"
+)]
+pub struct GrpcProbeTable {
+    pub service: Field<String>,
 }
 
 /// `tcp = {}`

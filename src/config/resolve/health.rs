@@ -9,13 +9,53 @@ use super::value::{check_word, count_u32, key_span, period, period_or_zero};
 use crate::config::default;
 use crate::config::file::Named;
 use crate::config::file::table::{
-    Field, HealthTable, HttpProbeTable, Kind, Method, PostgresProbeTable, RedisProbeTable,
-    UpstreamTable,
+    Field, GrpcProbeTable, HealthTable, HttpProbeTable, Kind, Method, PostgresProbeTable,
+    RedisProbeTable, UpstreamTable,
 };
 use crate::config::file::unit::Statuses;
 use crate::config::problem::Findings;
 use crate::config::secret::SecretReader;
-use crate::config::upstream::{Health, HttpProbe, PostgresProbe, Probe, RedisProbe};
+use crate::config::upstream::{GrpcProbe, Health, HttpProbe, PostgresProbe, Probe, RedisProbe};
+
+/// The keys that say what is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Http,
+    Grpc,
+    Tcp,
+    Postgres,
+    Redis,
+}
+
+impl Question {
+    fn as_str(self) -> &'static str {
+        match self {
+            Question::Http => "http",
+            Question::Grpc => "grpc",
+            Question::Tcp => "tcp",
+            Question::Postgres => "postgres",
+            Question::Redis => "redis",
+        }
+    }
+
+    /// Whether endpoints of such an upstream can be asked so.
+    fn fits(self, kind: Kind) -> bool {
+        match self {
+            Question::Http | Question::Tcp => !kind.has_roles(),
+            Question::Grpc => kind == Kind::Http,
+            Question::Postgres => kind == Kind::Postgres,
+            Question::Redis => kind == Kind::Redis,
+        }
+    }
+
+    /// The kind of upstream it is made for.
+    fn home(self) -> &'static str {
+        match self {
+            Question::Grpc => "http",
+            question => question.as_str(),
+        }
+    }
+}
 
 pub(super) fn health(
     named: &Named<UpstreamTable>,
@@ -34,14 +74,18 @@ pub(super) fn health(
     let table = field.get_ref();
     let (found, span) = probe_kind(named, field, kind, findings)?;
     let probe = match found {
-        Kind::Tcp => Probe::Tcp,
-        Kind::Http => Probe::Http(http(table.http.as_ref()?.get_ref(), findings)),
-        Kind::Postgres => {
+        Question::Tcp => Probe::Tcp,
+        Question::Http => {
+            let is_http2 = has_http2(named);
+            Probe::Http(http(table.http.as_ref()?.get_ref(), is_http2, findings))
+        }
+        Question::Grpc => Probe::Grpc(grpc(table.grpc.as_ref()?.get_ref(), findings)),
+        Question::Postgres => {
             let is_broken = named.read.is_broken("health.postgres");
             let table = table.postgres.as_ref()?;
             Probe::Postgres(postgres(table, is_broken, secrets, findings))
         }
-        Kind::Redis => Probe::Redis(redis(table.redis.as_ref()?, secrets, findings)),
+        Question::Redis => Probe::Redis(redis(table.redis.as_ref()?, secrets, findings)),
     };
     if let Some(kind) = kind {
         check_fit(named, kind, found, span, findings);
@@ -55,17 +99,21 @@ fn probe_kind(
     field: &Spanned<HealthTable>,
     kind: Option<Kind>,
     findings: &mut Findings<'_>,
-) -> Option<(Kind, Range<usize>)> {
+) -> Option<(Question, Range<usize>)> {
     let table = field.get_ref();
     let probes = [
-        (Kind::Http, table.http.as_ref().map(Spanned::span)),
-        (Kind::Tcp, table.tcp.as_ref().map(Spanned::span)),
-        (Kind::Postgres, table.postgres.as_ref().map(Spanned::span)),
-        (Kind::Redis, table.redis.as_ref().map(Spanned::span)),
+        (Question::Http, table.http.as_ref().map(Spanned::span)),
+        (Question::Grpc, table.grpc.as_ref().map(Spanned::span)),
+        (Question::Tcp, table.tcp.as_ref().map(Spanned::span)),
+        (
+            Question::Postgres,
+            table.postgres.as_ref().map(Spanned::span),
+        ),
+        (Question::Redis, table.redis.as_ref().map(Spanned::span)),
     ];
     let mut written = probes
         .into_iter()
-        .filter_map(|(kind, span)| Some((kind, key_span(findings.text, &span?))));
+        .filter_map(|(question, span)| Some((question, key_span(findings.text, &span?))));
     let first = written.next();
     if let (Some((first, first_span)), Some((second, span))) = (&first, written.next()) {
         findings
@@ -102,11 +150,16 @@ fn probe_kind(
 fn check_fit(
     named: &Named<UpstreamTable>,
     kind: Kind,
-    found: Kind,
+    found: Question,
     span: Range<usize>,
     findings: &mut Findings<'_>,
 ) {
-    if kind == found || (!kind.has_roles() && !found.has_roles()) {
+    if found.fits(kind) {
+        if found == Question::Grpc && !has_http2(named) && !named.read.is_broken("http2") {
+            findings
+                .error("probe-mismatch", span, "gRPC is spoken over HTTP/2 only")
+                .help("write http2 = true beside `health`: requests need it as well");
+        }
         return;
     }
     let (ours, theirs) = (kind.as_str(), found.as_str());
@@ -124,14 +177,25 @@ fn check_fit(
     let problem = findings.error(
         "probe-mismatch",
         span,
-        format!("a {theirs} probe is for {theirs} upstreams"),
+        format!("a {theirs} probe is for {} upstreams", found.home()),
     );
     if let Some(kind) = &named.read.table.kind {
         problem.related(kind.span(), "its kind");
     }
+    let also = if found == Question::Grpc {
+        " with http2 = true"
+    } else {
+        ""
+    };
     problem.help(format!(
-        "make the upstream kind = \"{theirs}\", or ask with tcp = {{}}"
+        "make the upstream kind = \"{}\"{also}, or ask with tcp = {{}}",
+        found.home()
     ));
+}
+
+fn has_http2(named: &Named<UpstreamTable>) -> bool {
+    let http2 = named.read.table.http2.as_ref();
+    http2.is_some_and(|it| *it.get_ref())
 }
 
 fn note_no_role_probe(named: &Named<UpstreamTable>, kind: Kind, findings: &mut Findings<'_>) {
@@ -202,7 +266,28 @@ fn rhythm(table: &HealthTable, probe: Probe, findings: &mut Findings<'_>) -> Hea
     }
 }
 
-fn http(table: &HttpProbeTable, findings: &mut Findings<'_>) -> HttpProbe {
+fn grpc(table: &GrpcProbeTable, findings: &mut Findings<'_>) -> GrpcProbe {
+    if let Some(service) = &table.service
+        && (service.get_ref().len() > default::PROBE_SERVICE_BYTES_MAX
+            || service.get_ref().chars().any(char::is_control))
+    {
+        findings
+            .error(
+                "wrong-value",
+                service.span(),
+                format!(
+                    "`service` must have up to {} bytes, and no control characters",
+                    default::PROBE_SERVICE_BYTES_MAX
+                ),
+            )
+            .help("such as \"orders.v1.Orders\"; leave it out for the process as a whole");
+    }
+    GrpcProbe {
+        service: text_or(&table.service, ""),
+    }
+}
+
+fn http(table: &HttpProbeTable, is_http2: bool, findings: &mut Findings<'_>) -> HttpProbe {
     let method = table
         .method
         .as_ref()
@@ -254,6 +339,7 @@ fn http(table: &HttpProbeTable, findings: &mut Findings<'_>) -> HttpProbe {
             .expect_body
             .as_ref()
             .map(|body| body.get_ref().clone()),
+        is_http2,
     }
 }
 

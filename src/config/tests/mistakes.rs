@@ -279,6 +279,19 @@ const MISTAKES: &[(&[&str], &str)] = &[
         &["probe-mismatch"],
         "@web\n@app\nhealth = { ¡redis = {} }\n",
     ),
+    (&["probe-mismatch"], "@web\n@app\nhealth = { ¡grpc = {} }\n"),
+    (
+        &["probe-mismatch"],
+        "@pg\n@db\n[upstreams.mail]\nkind = \"tcp\"\nendpoints = [{ address = \"a:1\" }]\nhealth = { ¡grpc = {} }\n",
+    ),
+    (
+        &["wrong-value"],
+        "@web\n@app\nhttp2 = true\nhealth = { grpc = { service = ¡\"a\\u0000\" } }\n",
+    ),
+    (
+        &["unknown-key"],
+        "@web\n@app\nhttp2 = true\nhealth = { grpc = { ¡path = \"/\" } }\n",
+    ),
     (
         &["two-probes"],
         "@web\n@app\nhealth = { http = {}, ¡tcp = {} }\n",

@@ -28,7 +28,13 @@ const ROLES: &str = "[process]\nstate_dir = \"/s\"\nmemory_limit = \"1GiB\"\n\
 const REQUESTS: &str = "@web\n\
     tls = { certificates = [\"site\"], client_ca = \"/ca\", client_crl = [\"/a\", \"/b\"], client_certificate = \"required\" }\n@app\n@cert\n\
     [listeners.e]\nbind = [\"0.0.0.0:1\"]\nkind = \"tcp\"\n[routes.r]\nlisteners = [\"e\"]\n\
-    sni = [\"A.b\", \"*.c\"]\nupstream = \"app\"\n";
+    sni = [\"A.b\", \"*.c\"]\nupstream = \"app\"\n\
+    [upstreams.g]\nkind = \"http\"\nhttp2 = true\nendpoints = [{ address = \"a:1\" }]\n\
+    health = { grpc = { service = \"a.B\" } }\n\
+    [upstreams.h]\nkind = \"http\"\nhttp2 = true\nendpoints = [{ address = \"a:1\" }]\n\
+    health = { grpc = {} }\n\
+    [upstreams.i]\nkind = \"http\"\nhttp2 = true\nendpoints = [{ address = \"a:1\" }]\n\
+    health = { http = {} }\n";
 
 const FULL: &str = include_str!("../../../conf/full.toml");
 

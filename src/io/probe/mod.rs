@@ -5,7 +5,9 @@
 //! while it asks and puts it back only after a complete answer: when time runs out in the middle,
 //! the connection is dropped with the question.
 
+pub mod grpc;
 pub mod http;
+mod http2;
 mod link;
 pub mod postgres;
 pub mod redis;
@@ -59,6 +61,7 @@ pub fn build(
     match probe {
         upstream::Probe::Tcp => Box::new(tcp::TcpProbe::new(link)),
         upstream::Probe::Http(config) => Box::new(http::HttpProbe::new(config, link, address)),
+        upstream::Probe::Grpc(config) => Box::new(grpc::GrpcProbe::new(config, link, address)),
         upstream::Probe::Postgres(config) => Box::new(postgres::PostgresProbe::new(config, link)),
         upstream::Probe::Redis(config) => Box::new(redis::RedisProbe::new(config, link)),
     }

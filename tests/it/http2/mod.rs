@@ -5,6 +5,7 @@ mod exchanges;
 mod floods;
 mod grpc;
 mod origin;
+mod probes;
 mod tunnels;
 
 use std::net::SocketAddr;

@@ -5,6 +5,7 @@ pub(crate) mod authority;
 pub(crate) mod balancers;
 pub(crate) mod etcd;
 pub(crate) mod eventually;
+pub(crate) mod grpc;
 pub(crate) mod nginx;
 pub(crate) mod origin;
 pub(crate) mod patroni;

@@ -7,7 +7,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -149,6 +151,10 @@ fn explained(error: &io::Error, name: &str) -> io::Error {
             }
             why => format!("its certificate is refused: {why}"),
         },
+        Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+            "it agrees to no protocol of ours (ALPN): if it speaks HTTP/1 only, take http2 out of its upstream"
+                .to_owned()
+        }
         Some(rustls::Error::AlertReceived(alert)) => {
             format!("it refused the handshake ({alert:?}): it may want a certificate of ours")
         }
