@@ -311,8 +311,8 @@ pub const UNREAD_LOOK: Duration = Duration::from_millis(100);
 pub const HOLD_RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// From accept to the end of the Postgres startup packet.
 pub const POSTGRES_STARTUP_TIMEOUT: Duration = Duration::from_secs(5);
-/// A TLS handshake of a client: as long as its startup packet may take.
-pub const TLS_HANDSHAKE_TIMEOUT: Duration = POSTGRES_STARTUP_TIMEOUT;
+/// A TLS handshake of a client, all of it: two round trips over any network, and a slow telephone.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A secret that session tickets are made with is replaced after this; whoever steals it can read no
 /// more than what two of these saw.
 pub const TLS_TICKET_ROTATION: Duration = Duration::from_secs(6 * 3600);

@@ -137,10 +137,11 @@ async fn serve_secured(
     worker: Rc<Worker>,
     listener: Rc<LocalListener>,
 ) {
-    let secured = Box::pin(client.secure(&acceptor, &worker)).await;
+    let counts = listener.cell.counts.of(worker.index);
+    let secured = Box::pin(client.secure(&acceptor, &worker, counts)).await;
     drop(acceptor);
-    if secured.is_err() {
-        return;
+    if let Err(failure) = secured {
+        return counts.rejected(failure);
     }
     match (http2, &client.stream) {
         (Some(settings), Stream::Tls(secured)) if secured.is_http2() => {

@@ -6,11 +6,13 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::base::time;
 use crate::io::net::dial::{DialOptions, dial};
 use crate::io::net::stream::Stream;
-use crate::io::net::tls::{Acceptor, Connector, Encrypted};
+use crate::io::net::tls::{self, Acceptor, Connector, Encrypted};
 use crate::model::failure::FailureKind;
 use crate::proxy::alarm::{Alarm, Rung};
+use crate::telemetry::handles::ListenerTallies;
 use crate::upstream::lease::Lease;
 
 /// The handshake with a client, as long as the alarm's deadline allows. Nothing was read of it
@@ -22,22 +24,38 @@ pub async fn accept(
     stream: TcpStream,
     acceptor: &Acceptor,
     alarm: &Alarm,
+    counts: &ListenerTallies,
 ) -> Result<Encrypted, FailureKind> {
+    let began_at = time::now();
     let accepted = tokio::select! {
         biased;
-        rung = alarm.rung() => return Err(match rung {
-            Rung::Drain => FailureKind::Draining,
-            _ => FailureKind::HeadTimeout,
-        }),
+        rung = alarm.rung() => {
+            let (failure, reason) = match rung {
+                Rung::Drain => (FailureKind::Draining, "draining"),
+                _ => (FailureKind::HeadTimeout, "timeout"),
+            };
+            counts.handshakes.failed(reason);
+            return Err(failure);
+        }
         accepted = acceptor.accept(stream) => accepted,
     };
-    accepted.map_err(|error| {
-        tracing::debug!(%error, "no TLS with a client");
-        match error.kind() {
-            io::ErrorKind::InvalidData => FailureKind::BadRequest,
-            _ => FailureKind::ClientGone,
+    match accepted {
+        Ok(stream) => {
+            let took = time::now().since(began_at);
+            let (is_tls13, is_resumed) = (stream.is_tls13(), stream.is_resumed());
+            counts.handshakes.done(is_tls13, is_resumed, took);
+            Ok(stream)
         }
-    })
+        Err(error) => {
+            let reason = tls::reason(&error);
+            counts.handshakes.failed(reason);
+            tracing::debug!(%error, reason, "no TLS with a client");
+            Err(match error.kind() {
+                io::ErrorKind::InvalidData => FailureKind::BadRequest,
+                _ => FailureKind::ClientGone,
+            })
+        }
+    }
 }
 
 /// Connects to an endpoint, sends it the PROXY protocol `header` unless that is empty, and secures

@@ -130,6 +130,13 @@ catalog! {
     LISTENER_BYTES Counter "fairlead_listener_bytes_total" ["listener", "direction"]
         "Bytes received from clients and sent to them.";
 
+    TLS_HANDSHAKES Counter "fairlead_tls_handshakes_total" ["listener", "version", "resumed"]
+        "TLS handshakes with clients, whole and resumed by a ticket.";
+    TLS_HANDSHAKE_FAILURES Counter "fairlead_tls_handshake_failures_total" ["listener", "reason"]
+        "TLS handshakes with clients that came to nothing, by reason.";
+    TLS_HANDSHAKE_DURATION Duration "fairlead_tls_handshake_duration_seconds" ["listener"]
+        "From accepting a client to the end of its TLS handshake.";
+
     HTTP_REQUESTS Counter "fairlead_http_requests_total" ["listener", "route", "method", "code"]
         "Finished exchanges by the status the client saw.";
     HTTP_REQUEST_DURATION Duration "fairlead_http_request_duration_seconds" ["route"]

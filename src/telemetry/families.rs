@@ -103,6 +103,7 @@ impl Families {
                 );
             }
         }
+        self.handshakes(name, workers, |tallies| &tallies.handshakes);
         let mut refused: BTreeMap<&str, u64> = BTreeMap::new();
         for (reason, count) in workers.iter().flat_map(|tallies| tallies.refused.iter()) {
             *refused.entry(reason).or_default() += count;
@@ -289,7 +290,7 @@ impl Families {
         }
     }
 
-    fn number(&mut self, metric: &Metric, labels: &[&str], value: u64) {
+    pub(super) fn number(&mut self, metric: &Metric, labels: &[&str], value: u64) {
         #[expect(
             clippy::cast_precision_loss,
             reason = "the text format knows floats only"
@@ -315,7 +316,7 @@ impl Families {
         self.family(metric).mut_metric().push(sample);
     }
 
-    fn histogram(&mut self, metric: &Metric, label: &str, seen: &Distribution) {
+    pub(super) fn histogram(&mut self, metric: &Metric, label: &str, seen: &Distribution) {
         let mut count = 0;
         let buckets = seen.buckets.iter().map(|(bound, here)| {
             count += here;

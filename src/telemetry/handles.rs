@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::model::failure::{ALL_FAILURES, FailureKind};
 use crate::model::name::Name;
+use crate::telemetry::handshakes::HandshakeTallies;
 use crate::telemetry::local::{Durations, KeyedTallies, PerWorker, Tally, Waits, WordTallies};
 
 /// Counts by [`FailureKind`].
@@ -56,6 +57,8 @@ pub struct ListenerTallies {
     pub(crate) sent: Tally,
     pub(crate) cancels: CancelTallies,
     pub(crate) refused: WordTallies,
+    /// Of TLS.
+    pub handshakes: HandshakeTallies,
 }
 
 /// What became of a Postgres `CancelRequest`.

@@ -10,6 +10,7 @@ pub mod access_record;
 pub mod catalog;
 mod families;
 pub mod handles;
+pub mod handshakes;
 pub mod local;
 pub mod log;
 pub mod metrics;

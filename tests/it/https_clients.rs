@@ -105,3 +105,60 @@ async fn a_request_for_somebody_else_than_the_handshake_is_misdirected() {
     let local = "fairlead_http_local_responses_total{route=\"-\",reason=\"misdirected\"}";
     proxy.counts(local, 5.0).await;
 }
+
+#[tokio::test]
+async fn handshakes_are_counted_by_how_they_ended() {
+    let authority = Authority::new();
+    let pair = authority.pair(&["one.test"]);
+    let origin = Origin::start("origin").await;
+    let ca = authority.ca();
+    let tls = format!(
+        "tls = {{ certificates = [\"one\"], client_certificate = \"required\", client_ca = \"{ca}\" }}"
+    );
+    let proxy = Proxy::start(&(text(origin.address, &tls, "") + &pair.table("one"))).await;
+    let at = proxy.address("web");
+    let client = authority.pair(&["app.client"]);
+    let (cert, key) = (
+        client.cert.display().to_string(),
+        client.key.display().to_string(),
+    );
+    let good = ["--cacert", &ca, "--cert", &cert, "--key", &key];
+    let old = [&good[..], &["--tls-max", "1.2"]].concat();
+    for options in [&good[..], &good, &old] {
+        assert_eq!(
+            curl(at, "one.test", "/", options).await.as_deref(),
+            Ok("origin")
+        );
+    }
+    let none = ["--cacert", ca.as_str()];
+    let strict = ["--tls-max", "1.2", "--ciphers", "ECDHE-RSA-AES128-SHA256"];
+    let strict = [&good[..], &strict].concat();
+    let wary = &good[2..];
+    for options in [&none[..], &strict, wary] {
+        assert!(curl(at, "one.test", "/", options).await.is_err());
+    }
+    let mut clear = Wire::connect(at).await;
+    clear.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    clear.rest().await;
+    drop(Wire::connect(at).await);
+    for (version, count) in [("1.3", 2.0), ("1.2", 1.0)] {
+        let done = format!(
+            "fairlead_tls_handshakes_total{{listener=\"web\",version=\"{version}\",resumed=\"false\"}}"
+        );
+        proxy.counts(&done, count).await;
+    }
+    for reason in [
+        "certificate_missing",
+        "nothing_in_common",
+        "client_refused",
+        "malformed",
+        "client_gone",
+    ] {
+        let failed = format!(
+            "fairlead_tls_handshake_failures_total{{listener=\"web\",reason=\"{reason}\"}}"
+        );
+        proxy.counts(&failed, 1.0).await;
+    }
+    let took = "fairlead_tls_handshake_duration_seconds_count{listener=\"web\"}";
+    proxy.counts(took, 3.0).await;
+}

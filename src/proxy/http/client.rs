@@ -19,6 +19,7 @@ use crate::proxy::origin::Origin;
 use crate::proxy::secure;
 use crate::proxy::wire::{self, Received, Stop};
 use crate::proxy::worker::Worker;
+use crate::telemetry::handles::ListenerTallies;
 
 /// One client connection.
 #[derive(Debug)]
@@ -123,13 +124,15 @@ impl Client {
         &mut self,
         acceptor: &Acceptor,
         worker: &Worker,
+        counts: &ListenerTallies,
     ) -> Result<(), FailureKind> {
         let Stream::Plain(stream) = mem::replace(&mut self.stream, Stream::Gone) else {
             return Err(FailureKind::BadRequest);
         };
         let until = worker.recently().after(default::TLS_HANDSHAKE_TIMEOUT);
         self.alarm.set_deadline(until);
-        self.stream = secure::accept(stream, acceptor, &self.alarm).await?.into();
+        let secured = secure::accept(stream, acceptor, &self.alarm, counts).await?;
+        self.stream = secured.into();
         Ok(())
     }
 

@@ -91,7 +91,7 @@ impl<'a> Session<'a> {
         };
         let until = self.asked.worker.recently();
         self.expect_until(until.after(default::TLS_HANDSHAKE_TIMEOUT));
-        match accept(stream, acceptor, &self.alarm).await {
+        match accept(stream, acceptor, &self.alarm, self.asked.listener).await {
             Ok(stream) => {
                 self.end.subject = stream.subject().cloned();
                 self.client = stream.into();

@@ -9,6 +9,7 @@ mod acceptor;
 mod clients;
 mod connector;
 mod facts;
+mod failed;
 mod files;
 pub mod hello;
 mod policy;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustls::crypto::CryptoProvider;
+use rustls::{HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
@@ -43,6 +45,7 @@ use crate::config::upstream::{Upstream, UpstreamKind};
 pub use acceptor::Acceptor;
 pub use connector::Connector;
 pub use facts::Facts;
+pub use failed::reason;
 pub use renewed::Renewed;
 pub use shown::Shown;
 pub use tickets::Secrets;
@@ -145,6 +148,16 @@ impl Encrypted {
     /// Whether both sides agreed by ALPN on what is spoken.
     pub fn is_agreed(&self) -> bool {
         self.stream.get_ref().1.alpn_protocol().is_some()
+    }
+
+    /// Whether it is TLS 1.3, not 1.2.
+    pub fn is_tls13(&self) -> bool {
+        self.stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+    }
+
+    /// Whether a session of before was taken up again, by a ticket.
+    pub fn is_resumed(&self) -> bool {
+        self.stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// The name a client has asked for (SNI, RFC 6066 §3), in lower case; `None` where it has not, or
