@@ -49,9 +49,11 @@ impl UpstreamState {
             // lists them and has not done so yet, nobody has gone.
             self.topology = Topology::of(&self.config);
         }
-        // Probes go the way sessions go: under other TLS they are other probes.
+        // Probes go the way sessions go: under other TLS, or agreeing to another protocol in it, they
+        // are other probes.
         if before.health != self.config.health
             || before.tls != self.config.tls
+            || before.has_http2 != self.config.has_http2
             || before.proxy_protocol != self.config.proxy_protocol
         {
             self.probe_anew(now, &mut changes);

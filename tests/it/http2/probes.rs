@@ -17,7 +17,8 @@ use crate::https::text;
 use crate::probes::{ask, say};
 use crate::support::authority::Authority;
 use crate::support::origin::Origin;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Proxy, over};
+use crate::support::{LONG, eventually};
 
 /// The probe's own bound, and a little more.
 const MUCH: usize = 70_000;
@@ -225,4 +226,29 @@ async fn an_endpoint_whose_probe_fails_over_http2_gets_nothing() {
         let answer = client.get("/").await.unwrap();
         assert_eq!(answer.field("x-who"), Some("good"));
     }
+}
+
+#[tokio::test]
+async fn a_reload_to_http2_is_a_reload_of_the_probe() {
+    let at = endpoint(|_, mut response| {
+        response.send_response(head(200, &[]), true).unwrap();
+    })
+    .await;
+    let health = "health = { http = {}, interval = \"50ms\", rise = 1, fall = 1 }";
+    let proxy = Proxy::start(&over(&[at], "", health)).await;
+    let is_up = async |expected: bool| {
+        eventually("the endpoint's health", LONG, async || {
+            let snapshot = proxy.upstream("app").snapshot.load();
+            let view = &snapshot.endpoints[0];
+            let is_known = view.endpoint.verdicts.load().last.is_some();
+            (is_known && view.is_healthy == expected).then_some(())
+        })
+        .await;
+    };
+    is_up(false).await;
+    let health = format!("http2 = true\n{health}");
+    proxy.reload(&over(&[at], "", &health)).await;
+    is_up(true).await;
+    let mut client = super::client::Client::connect(proxy.address("web")).await;
+    assert_eq!(client.get("/").await.unwrap().status, 200);
 }
