@@ -40,4 +40,5 @@ mod support;
 mod tls;
 mod tls_by_name;
 mod tls_cancel;
+mod tls_scanned;
 mod tls_tickets;
