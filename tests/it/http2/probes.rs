@@ -11,6 +11,7 @@ use fairlead::io::probe::{Asked, build};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::https::text;
@@ -251,4 +252,44 @@ async fn a_reload_to_http2_is_a_reload_of_the_probe() {
     is_up(true).await;
     let mut client = super::client::Client::connect(proxy.address("web")).await;
     assert_eq!(client.get("/").await.unwrap().status, 200);
+}
+
+/// The types of the whole frames in what a client sent, in their order (RFC 9113 §4.1).
+fn frames(sent: &[u8]) -> Vec<u8> {
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut rest = sent.strip_prefix(preface).unwrap_or_default();
+    let mut types = Vec::new();
+    while let [a, b, c, kind, ..] = rest {
+        let length = u32::from_be_bytes([0, *a, *b, *c]);
+        let Some(behind) = rest.get(9 + usize::try_from(length).unwrap()..) else {
+            break;
+        };
+        types.push(*kind);
+        rest = behind;
+    }
+    types
+}
+
+#[tokio::test]
+async fn the_endpoint_is_told_goodbye() {
+    const HEADERS: u8 = 1;
+    const GOAWAY: u8 = 7;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let config = http(None);
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // SETTINGS, and the whole answer to the first stream: status 200.
+        let answer = b"\0\0\0\x04\0\0\0\0\0\0\0\x01\x01\x05\0\0\0\x01\x88";
+        let mut sent = Vec::new();
+        while !frames(&sent).contains(&HEADERS) {
+            assert!(stream.read_buf(&mut sent).await.unwrap() > 0, "no request");
+        }
+        stream.write_all(answer).await.unwrap();
+        stream.read_to_end(&mut sent).await.unwrap();
+        sent
+    };
+    let (asked, sent) = tokio::join!(probe(&config, at), serving);
+    assert_eq!(asked.unwrap().to_string(), "status 200");
+    assert_eq!(frames(&sent).last(), Some(&GOAWAY), "{:?}", frames(&sent));
 }
