@@ -12,6 +12,8 @@ use crate::base::time::{Rfc3339, Time, wall};
 use crate::model::failure::FailureKind;
 use crate::model::name::Name;
 use crate::model::role::{Epoch, Role};
+pub use crate::telemetry::access_text::RequestText;
+use crate::telemetry::access_tries::Tries;
 
 /// What is written of one exchange or session.
 #[derive(Debug, Clone)]
@@ -38,14 +40,20 @@ pub struct AccessRecord {
     pub received: u64,
     /// Bytes to the client.
     pub sent: u64,
+    /// It waited for an eligible endpoint; none when it did not have to.
+    pub held: Option<Duration>,
     /// To make the connection to the endpoint; none when a pooled one was used.
     pub connect: Option<Duration>,
+    /// Of this, the handshake of TLS.
+    pub secure: Option<Duration>,
     /// `http`: from sending the request to the first byte of the answer.
     pub first_byte: Option<Duration>,
     /// From `at` to the end.
     pub total: Duration,
     /// Endpoints tried.
     pub attempts: u8,
+    /// Each of them, when the first one failed.
+    pub tries: Tries,
     /// Why it ended, when it did not end well.
     pub reason: Option<FailureKind>,
     /// `http`: in which way exactly; empty where the reason says it all.
@@ -56,61 +64,6 @@ pub struct AccessRecord {
     pub epoch: Option<Epoch>,
     /// Under TLS: the subject of the certificate the client has shown.
     pub subject: Option<Arc<str>>,
-}
-
-/// Method, host, path and request id in one allocation; longer texts are cut.
-#[derive(Debug, Clone, Default)]
-pub struct RequestText {
-    bytes: Box<[u8]>,
-    ends: [u16; 3],
-}
-
-/// Longer than any registered method.
-const METHOD_BYTES_MAX: usize = 32;
-/// A host name (RFC 1035 §2.3.4) and a port.
-const HOST_BYTES_MAX: usize = 262;
-/// A line stays readable; paths that differ later are rare.
-const PATH_BYTES_MAX: usize = 1024;
-/// Ours have 32 characters, a client's own may be longer.
-const REQUEST_ID_BYTES_MAX: usize = 128;
-
-impl RequestText {
-    /// The texts of one request as received. What follows `?` in the path is left out.
-    pub fn new(method: &[u8], host: &[u8], path: &[u8], request_id: &[u8]) -> RequestText {
-        let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
-        let parts = [
-            cut(method, METHOD_BYTES_MAX),
-            cut(host, HOST_BYTES_MAX),
-            cut(path, PATH_BYTES_MAX),
-            cut(request_id, REQUEST_ID_BYTES_MAX),
-        ];
-        let mut ends = [0; 3];
-        let mut end = 0;
-        for (slot, part) in ends.iter_mut().zip(parts) {
-            end += part.len();
-            *slot = u16::try_from(end).unwrap_or(u16::MAX);
-        }
-        RequestText {
-            bytes: parts.concat().into_boxed_slice(),
-            ends,
-        }
-    }
-
-    /// Method, host, path, request id.
-    fn parts(&self) -> [&[u8]; 4] {
-        let [method, host, path] = self.ends.map(usize::from);
-        let part = |range| self.bytes.get(range).unwrap_or_default();
-        [
-            part(0..method),
-            part(method..host),
-            part(host..path),
-            part(path..self.bytes.len()),
-        ]
-    }
-}
-
-fn cut(text: &[u8], bytes_max: usize) -> &[u8] {
-    text.get(..bytes_max).unwrap_or(text)
 }
 
 /// How a line looks.
@@ -144,14 +97,26 @@ pub const FIELDS: &[(&str, &str)] = &[
     ),
     ("path", "`http`: the path, without its query"),
     (
+        "version",
+        "`http`: the version the client speaks: HTTP/1.0, HTTP/1.1, HTTP/2",
+    ),
+    (
         "status",
         "`http`: the status the client saw; 499: it was gone",
     ),
     ("received_bytes", "bytes from the client"),
     ("sent_bytes", "bytes to the client"),
     (
+        "hold_seconds",
+        "it waited for an eligible endpoint; absent when it did not have to",
+    ),
+    (
         "connect_seconds",
-        "to connect to the endpoint; absent for a pooled connection",
+        "to connect to the last endpoint, TLS included; absent for a pooled connection",
+    ),
+    (
+        "tls_seconds",
+        "of this, the handshake; absent in clear, and where HTTP/2 shares the connection",
     ),
     (
         "first_byte_seconds",
@@ -159,6 +124,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ),
     ("total_seconds", "from beginning to end"),
     ("attempts", "endpoints tried"),
+    (
+        "tries",
+        "when the first one failed: each endpoint, `ok` or the reason, and its seconds; the last 8",
+    ),
     ("reason", "why it ended, when it did not end well"),
     (
         "detail",
@@ -198,10 +167,13 @@ impl AccessRecord {
             status: None,
             received: 0,
             sent: 0,
+            held: None,
             connect: None,
+            secure: None,
             first_byte: None,
             total: Duration::ZERO,
             attempts: 0,
+            tries: Tries::default(),
             reason: None,
             detail: "",
             role: None,
@@ -228,13 +200,18 @@ impl AccessRecord {
         line.text("method", method);
         line.text("host", host);
         line.text("path", path);
+        let version = Some(self.request.version()).filter(|version| !version.is_empty());
+        line.text("version", version);
         line.number("status", self.status);
         line.number("received_bytes", Some(self.received));
         line.number("sent_bytes", Some(self.sent));
+        line.number("hold_seconds", self.held.map(Seconds));
         line.number("connect_seconds", self.connect.map(Seconds));
+        line.number("tls_seconds", self.secure.map(Seconds));
         line.number("first_byte_seconds", self.first_byte.map(Seconds));
         line.number("total_seconds", Some(Seconds(self.total)));
         line.number("attempts", Some(self.attempts));
+        line.tries(&self.tries);
         line.text("reason", self.reason.map(FailureKind::as_str));
         let detail = Some(self.detail).filter(|word| !word.is_empty());
         line.text("detail", detail);
@@ -255,6 +232,20 @@ impl std::fmt::Display for Shown {
             0 => write!(f, "{}", self.0.ip()),
             _ => write!(f, "{}", self.0),
         }
+    }
+}
+
+/// `10.0.0.1:80 upstream_reset 0.001250, 10.0.0.2:80 ok 0.020000`
+struct TriesText<'a>(&'a Tries);
+
+impl std::fmt::Display for TriesText<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, one) in self.0.iter().enumerate() {
+            let comma = if index > 0 { ", " } else { "" };
+            let (endpoint, outcome, took) = (&one.endpoint, one.outcome, Seconds(one.took));
+            write!(f, "{comma}{endpoint} {outcome} {took}")?;
+        }
+        Ok(())
     }
 }
 
@@ -308,6 +299,29 @@ impl Line<'_> {
         }
     }
 
+    /// In JSON a list of objects.
+    fn tries(&mut self, tries: &Tries) {
+        if tries.is_empty() {
+            return;
+        }
+        if self.format == LineFormat::Text {
+            return self.text("tries", Some(TriesText(tries)));
+        }
+        self.field("tries");
+        self.text.push('[');
+        for (index, one) in tries.iter().enumerate() {
+            if index > 0 {
+                self.text.push(',');
+            }
+            let mut object = Line::begin(LineFormat::Json, self.text);
+            object.text("endpoint", Some(&one.endpoint));
+            object.text("outcome", Some(one.outcome));
+            object.number("seconds", Some(Seconds(one.took)));
+            self.text.push('}');
+        }
+        self.text.push(']');
+    }
+
     fn text(&mut self, field: &str, value: Option<impl std::fmt::Display>) {
         let Some(value) = value else { return };
         self.field(field);
@@ -349,27 +363,35 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn record(path: &str) -> AccessRecord {
+        let request = RequestText::new(b"GET", b"example.com", path.as_bytes(), b"id-1");
+        let client = "192.0.2.7:40000".parse().unwrap();
+        let mut tries = Tries::default();
+        tries.add(
+            &Name::from("10.0.0.9:1"),
+            "upstream_reset",
+            Duration::from_millis(1),
+        );
+        tries.add(
+            &Name::from("10.0.0.1:8001"),
+            "ok",
+            Duration::from_micros(1250),
+        );
         AccessRecord {
-            at: crate::base::time::now(),
-            listener: Name::from("web"),
             route: Some(Name::from("api")),
             upstream: Some(Name::from("l01")),
             endpoint: Some(Name::from("10.0.0.1:8001")),
-            client: "192.0.2.7:40000".parse().unwrap(),
-            peer: None,
-            request: RequestText::new(b"GET", b"example.com", path.as_bytes(), b"id-1"),
+            request: request.with_version("HTTP/1.1"),
             status: Some(502),
             received: 100,
             sent: 20,
-            connect: None,
             first_byte: Some(Duration::from_micros(1250)),
             total: Duration::from_millis(2),
             attempts: 2,
+            tries,
             reason: Some(FailureKind::UpstreamReset),
-            detail: "",
             role: Some(Role::Primary),
             epoch: Some(Epoch(7)),
-            subject: None,
+            ..AccessRecord::begun(crate::base::time::now(), Name::from("web"), client)
         }
     }
 
@@ -382,12 +404,17 @@ pub(crate) mod tests {
     #[test]
     fn json_lines_have_the_documented_fields_in_their_order() {
         let mut full = record("/a");
-        full.connect = Some(Duration::from_secs(1));
+        let second = Some(Duration::from_secs(1));
+        (full.held, full.connect, full.secure) = (second, second, second);
         full.peer = Some("[2001:db8::1]:443".parse().unwrap());
         full.subject = Some("CN=app".into());
         full.detail = "bare_lf";
         let text = line(&full, LineFormat::Json);
-        assert_eq!(text.matches("\":").count(), FIELDS.len());
+        let in_tries = text.matches("\"seconds\":").count() * 3;
+        assert_eq!(text.matches("\":").count(), FIELDS.len() + in_tries);
+        let tries =
+            r#""tries":[{"endpoint":"10.0.0.9:1","outcome":"upstream_reset","seconds":0.001000},{"#;
+        assert!(text.contains(tries), "{text}");
         let mut from = 0;
         for (field, _) in FIELDS {
             from += text[from..].find(&format!("\"{field}\":")).expect(field);
@@ -399,7 +426,10 @@ pub(crate) mod tests {
     #[test]
     fn text_lines_are_pairs_and_absent_values_are_left_out() {
         let text = line(&record("/a b"), LineFormat::Text);
-        assert!(text.contains(" path=\"/a b\" status=502 "), "{text}");
+        assert!(
+            text.contains(" path=\"/a b\" version=HTTP/1.1 status=502 "),
+            "{text}"
+        );
         assert!(!text.contains("connect_seconds"), "{text}");
         assert!(
             text.ends_with(" request_id=id-1 role=primary epoch=7\n"),

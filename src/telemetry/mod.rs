@@ -7,6 +7,8 @@
 
 pub mod access_log;
 pub mod access_record;
+pub mod access_text;
+pub mod access_tries;
 pub mod catalog;
 mod families;
 pub mod handles;

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -152,6 +153,14 @@ impl Stream {
         match self {
             Stream::Carried(stream) => stream.carrier().local,
             stream => stream.socket()?.local_addr().ok(),
+        }
+    }
+
+    /// How long its own handshake took.
+    pub fn handshake(&self) -> Option<Duration> {
+        match self {
+            Stream::Tls(stream) => Some(stream.handshake()),
+            Stream::Plain(_) | Stream::Carried(_) | Stream::Gone => None,
         }
     }
 

@@ -151,6 +151,15 @@ impl Client {
         (self.stream, origin, self.alarm, first)
     }
 
+    /// What it speaks, by the minor version of a request.
+    pub fn version(&self, minor: u8) -> &'static str {
+        match (self.is_http2(), minor) {
+            (true, _) => "HTTP/2",
+            (false, 0) => "HTTP/1.0",
+            (false, _) => "HTTP/1.1",
+        }
+    }
+
     /// Who the current request comes from.
     pub fn asker(&self) -> Origin {
         let claims = self.claims.as_deref();

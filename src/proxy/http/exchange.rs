@@ -1,6 +1,6 @@
 //! One request with its response: what is fixed when the head has been read, and holds to the end.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::proxy::listener::{LocalRoute, Running};
 use crate::proxy::wire::Received;
 use crate::proxy::worker::Worker;
 use crate::telemetry::access_record::RequestText;
+use crate::telemetry::access_tries::Tries;
 
 /// A request body of at most this many bytes that has arrived together with its head is sent with
 /// it, and can be sent again.
@@ -49,6 +50,12 @@ pub struct Exchange {
     pub has_continued: Cell<bool>,
     /// To connect to the last endpoint tried; nothing where the connection was there already.
     pub connected_in: Cell<Option<Duration>>,
+    /// Of this, the handshake of TLS.
+    pub secured_in: Cell<Option<Duration>>,
+    /// It waited for an eligible endpoint.
+    pub held: Cell<Option<Duration>>,
+    /// What came of the endpoints tried, when the first one failed.
+    pub tries: RefCell<Tries>,
     /// It is a gRPC call.
     pub is_call: bool,
     /// The client takes trailers.
@@ -109,6 +116,7 @@ impl Exchange {
                 head.path(buffer),
                 id.as_str().as_bytes(),
             )
+            .with_version(client.version(head.minor))
         });
         let is_call = grpc::is_call(head, received.bytes());
         let patience = is_call.then(|| grpc::timeout(head, received.bytes()));
@@ -132,6 +140,9 @@ impl Exchange {
             has_expect_continue: head.has_expect_continue,
             has_continued: Cell::new(false),
             connected_in: Cell::new(None),
+            secured_in: Cell::new(None),
+            held: Cell::new(None),
+            tries: RefCell::default(),
             has_te_trailers: head.has_te_trailers,
             body: head.framing,
             bytes,

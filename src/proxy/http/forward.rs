@@ -1,6 +1,7 @@
 //! The loop over attempts: pick, connect, send, read the answer's head; or again elsewhere.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -75,8 +76,11 @@ pub async fn forward(
             Ok(lease) => lease,
             Err(error) => return Err(attempts.give_up(error)),
         };
+        let began_at = attempts.began_at();
         let error = match attempts.on_endpoint(client, &lease).await {
             Ok((answered, upstream)) => {
+                let took = answered.first_byte_at.since(began_at);
+                attempts.note_try(&lease, "ok", took);
                 let attempts = attempts.count;
                 return Ok(Forwarded {
                     answered,
@@ -87,6 +91,8 @@ pub async fn forward(
             }
             Err(error) => error,
         };
+        let took = time::now().since(began_at);
+        attempts.note_try(&lease, error.kind.as_str(), took);
         if error.side == Side::Upstream {
             lease.observe(Outcome::Failed(error.kind), time::now());
             exchange
@@ -122,7 +128,10 @@ impl Attempts<'_> {
             let until = now.after(default::HOLD_STARTING).min(self.exchange.until);
             let counts = self.exchange.route.upstream_counts.of(self.worker.index);
             let waits = hold::wait_verdict(self.worker, upstream, &client.alarm, until, counts);
-            picked = Some(waits.await.map_err(ProxyError::local)?);
+            let waited = waits.await;
+            let held = time::now().since(now);
+            self.exchange.held.set(Some(held));
+            picked = Some(waited.map_err(ProxyError::local)?);
         }
         let lease = picked.ok_or_else(|| match &self.failed {
             Some((error, _)) => *error,
@@ -135,6 +144,24 @@ impl Attempts<'_> {
         }
         self.count += 1;
         Ok(lease)
+    }
+
+    /// When the current attempt began. The first one needs no look at the clock.
+    fn began_at(&self) -> Time {
+        let started_at = self.exchange.started_at;
+        match (self.count, self.exchange.held.get()) {
+            (2.., _) => time::now(),
+            (_, Some(held)) => started_at.after(held),
+            (_, None) => started_at,
+        }
+    }
+
+    /// Keeps what came of an attempt, from the first failed one on.
+    fn note_try(&self, lease: &Lease, outcome: &'static str, took: Duration) {
+        if self.count > 1 || outcome != "ok" {
+            let mut tries = self.exchange.tries.borrow_mut();
+            tries.add(&lease.endpoint().id, outcome, took);
+        }
     }
 
     /// Sends an answer to the client, and reports what it says of its endpoint: its head does, or,
@@ -247,12 +274,14 @@ impl Attempts<'_> {
         is_fresh_wanted: bool,
     ) -> Result<Upstream, ProxyError> {
         self.exchange.connected_in.set(None);
+        self.exchange.secured_in.set(None);
         let (exchange, worker) = (self.exchange, self.worker);
         let upstream = connect(client, exchange, lease, worker, is_fresh_wanted).await?;
         if let Some(took) = upstream.connected_in {
             let counts = &self.exchange.route.upstream_counts;
             counts.of(self.worker.index).connected(took);
             self.exchange.connected_in.set(Some(took));
+            self.exchange.secured_in.set(upstream.stream.handshake());
         }
         Ok(upstream)
     }

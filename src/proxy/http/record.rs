@@ -54,7 +54,10 @@ pub fn record(
         let written = AccessRecord {
             route: Some(route.route.name.clone()),
             upstream: Some(route.upstream.cell.name.clone()),
+            held: exchange.held.get(),
             connect: exchange.connected_in.get(),
+            secure: exchange.secured_in.get(),
+            tries: exchange.tries.take(),
             subject: exchange.subject.clone(),
             ..access_record(text, exchange.started_at, ending, origin, listener)
         };

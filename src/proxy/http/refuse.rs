@@ -147,6 +147,7 @@ async fn answer_head(
     let is_call = grpc::is_call(head, bytes);
     let (method, host) = (head.method_name.of(bytes), head.authority.of(bytes));
     let text = RequestText::new(method, host, head.path(bytes), id.as_str().as_bytes());
+    let text = text.with_version(client.version(head.minor));
     received.advance(head.length);
     client.ahead = keep_unread(received);
     let status = match error {

@@ -18,8 +18,9 @@ impl<'a> Session<'a> {
         let Some((version, origin)) = version.zip(self.origin) else {
             return Vec::new();
         };
-        let new_id = || Box::new(self.asked.worker.request_id());
-        let id = self.end.id.get_or_insert_with(new_id);
+        let new_id = || self.asked.worker.request_id();
+        let rare = self.end.rare.get_or_insert_default();
+        let id = rare.id.get_or_insert_with(new_id);
         origin.header(version, &self.client, id.as_str())
     }
 }

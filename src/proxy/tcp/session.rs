@@ -275,7 +275,7 @@ impl<'a> Session<'a> {
             Ok(stream) => {
                 lease.observe(Outcome::Connected { latency }, now);
                 self.asked.counts.connected(latency);
-                self.end.connect = Some(latency);
+                self.note_connected(&stream, latency);
                 alarm.set_idle(false);
                 self.alarm = alarm;
                 Ok(Connected {
@@ -287,7 +287,7 @@ impl<'a> Session<'a> {
             }
             Err(error) => {
                 let failure = dial::failure(&error);
-                Err(self.note_failed(&lease, failure, &error.to_string()))
+                Err(self.note_failed(&lease, failure, &error.to_string(), began_at))
             }
         }
     }
@@ -299,6 +299,7 @@ impl<'a> Session<'a> {
         manner: &Manner,
         until: Time,
     ) -> Result<Connected, Unfit> {
+        let began_at = time::now();
         // A client that says nothing is idle afterwards, not before.
         let patience = self.asked.settings.idle_timeout;
         let until = until.min(self.asked.worker.recently().after(patience));
@@ -319,11 +320,16 @@ impl<'a> Session<'a> {
             Ruling::Lost => Unfit::Lost,
             Ruling::Over(failure) => Unfit::Over(failure),
             Ruling::Unserved(why) => {
-                self.note_failed(&connected.lease, FailureKind::UpstreamReset, &why)
+                self.note_failed(&connected.lease, FailureKind::UpstreamReset, &why, began_at)
             }
             Ruling::Cut(failure) => {
                 if failure == FailureKind::UpstreamReset {
-                    self.note_failed(&connected.lease, failure, "it broke the connection");
+                    self.note_failed(
+                        &connected.lease,
+                        failure,
+                        "it broke the connection",
+                        began_at,
+                    );
                 }
                 self.is_cut = true;
                 Unfit::Over(failure)
@@ -333,15 +339,6 @@ impl<'a> Session<'a> {
         // The other one follows this endpoint.
         self.alarm = self.asked.worker.alarms.register();
         Err(unfit)
-    }
-
-    fn note_failed(&mut self, lease: &Lease, failure: FailureKind, why: &str) -> Unfit {
-        let (upstream, endpoint) = (&self.asked.upstream.cell.name, &lease.endpoint().id);
-        tracing::debug!(%upstream, %endpoint, %why, "no session");
-        lease.observe(Outcome::Failed(failure), time::now());
-        self.asked.upstream.cell.kick(endpoint, failure);
-        self.unserved = Some(format!("{endpoint}: {why}").into());
-        Unfit::Failed(lease.position(), failure)
     }
 
     /// Lets bytes flow from now on. `conduct` has seen nothing yet.
@@ -357,6 +354,7 @@ impl<'a> Session<'a> {
             sent,
             answer,
         } = connected;
+        self.note_served(&lease);
         let stock = Rc::clone(&self.asked.worker.relays);
         let unsent = self.first.get(sent..).unwrap_or_default().into();
         self.end.received += sent as u64;
@@ -438,7 +436,7 @@ impl<'a> Session<'a> {
 }
 
 /// Why a picked endpoint does not serve the client.
-enum Unfit {
+pub(super) enum Unfit {
     /// It has lost its role meanwhile.
     Lost,
     /// The endpoint at this position cannot be reached, or serves nobody now.

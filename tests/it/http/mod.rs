@@ -6,6 +6,7 @@ mod balance;
 mod body;
 mod change;
 mod forwarding;
+mod logged;
 mod odd;
 mod retry;
 mod slow;

@@ -19,6 +19,7 @@ use super::stamp::{Stamp, stamps};
 use super::tickets::{Secrets, Tickets};
 use super::{Encrypted, Shown, Speaks, TlsError, policy};
 use crate::base::published::Published;
+use crate::base::time;
 use crate::config::tls::ListenerTls;
 use crate::model::name::Name;
 
@@ -90,6 +91,7 @@ impl Acceptor {
     /// # Errors
     /// The connection broke, or the client cannot be agreed with; it was told by an alert.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<Encrypted> {
+        let began_at = time::now();
         let started = LazyConfigAcceptor::new(Hello::default(), stream).await?;
         let orders = self.0.orders.load();
         let config = if policy::prefers_chacha(started.client_hello().cipher_suites()) {
@@ -98,7 +100,7 @@ impl Acceptor {
             &orders.by_us
         };
         let accepted = started.into_stream(Arc::clone(config)).await?;
-        Ok(Encrypted::new(accepted))
+        Ok(Encrypted::new(accepted, time::now().since(began_at)))
     }
 
     /// Whether clients that ask for `name` and for `host` (SNI) are shown the same certificate. The host

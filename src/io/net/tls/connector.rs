@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{Encrypted, Speaks, TlsError, files, provider};
+use crate::base::time;
 use crate::config::tls::UpstreamTls;
 use crate::io::net::stream::Stream;
 use crate::model::address::{Address, Host};
@@ -81,6 +82,7 @@ impl Connector {
     /// # Errors
     /// The connection broke, or the other side is not who it should be: the text says what to do.
     pub async fn connect(&self, mut stream: TcpStream, address: &Address) -> io::Result<Stream> {
+        let began_at = time::now();
         if self.speaks == Speaks::Postgres {
             ask(&mut stream).await?;
         }
@@ -92,7 +94,10 @@ impl Connector {
         let connector = TlsConnector::from(Arc::clone(&self.client));
         let connected = connector.connect(name, stream).await;
         let connected = connected.map_err(|error| explained(&error, &shown))?;
-        Ok(Stream::from(Encrypted::new(connected)))
+        Ok(Stream::from(Encrypted::new(
+            connected,
+            time::now().since(began_at),
+        )))
     }
 }
 

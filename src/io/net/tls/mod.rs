@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use rustls::{HandshakeKind, ProtocolVersion};
@@ -122,17 +123,24 @@ fn provider() -> Arc<CryptoProvider> {
 pub struct Encrypted {
     stream: TlsStream<TcpStream>,
     subject: Option<Arc<str>>,
+    handshake: Duration,
 }
 
 impl Encrypted {
-    fn new(stream: impl Into<TlsStream<TcpStream>>) -> Encrypted {
+    fn new(stream: impl Into<TlsStream<TcpStream>>, handshake: Duration) -> Encrypted {
         let stream = stream.into();
         let shown = stream.get_ref().1.peer_certificates();
         let subject = shown.and_then(|shown| subject::subject(shown.first()?));
         Encrypted {
             subject: subject.map(Arc::from),
             stream,
+            handshake,
         }
+    }
+
+    /// How long its handshake took.
+    pub fn handshake(&self) -> Duration {
+        self.handshake
     }
 
     /// The connection below.
