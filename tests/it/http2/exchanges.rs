@@ -261,3 +261,23 @@ async fn a_connection_without_a_request_ends_with_a_goodbye() {
     let ended = tokio::time::timeout(LONG, client.connection).await;
     ended.expect("it stays").unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_field_with_white_space_around_it_is_malformed() {
+    let origin = Http2Origin::start("one").await;
+    let proxy = Proxy::over_with(&[origin.address], "", "http2 = true").await;
+    let mut client = Client::connect(proxy.address("web")).await;
+    for value in [" a", "a\t"] {
+        let mut request = super::client::get("/");
+        let value = http::HeaderValue::from_static(value);
+        request.headers_mut().insert("x", value);
+        let error = client.ask(request, b"").await.unwrap_err();
+        assert_eq!(error.reason(), Some(h2::Reason::PROTOCOL_ERROR));
+    }
+    let refused =
+        "fairlead_http_refused_requests_total{listener=\"web\",reason=\"outer_white_space\"}";
+    proxy.counts(refused, 2.0).await;
+    assert_eq!(origin.streams(), 0);
+    // The connection is as good as before.
+    assert_eq!(client.get("/").await.unwrap().status, 200);
+}

@@ -20,6 +20,7 @@ use crate::config::listener::Http2;
 use crate::io::net::stream::Stream;
 use crate::proxy::alarm::Rung;
 use crate::proxy::http::client::{Client, Times};
+use crate::proxy::http::h2::request::has_outer_space;
 use crate::proxy::http::h2::score::{Score, Standing};
 use crate::proxy::http::h2::served::Served;
 use crate::proxy::http::h2::wire::Wire;
@@ -119,16 +120,14 @@ pub async fn serve(
                 if listener.cell.is_removed() {
                     serving.leave();
                 }
-                if serving.streams.running.get() >= settings.streams_max as usize {
-                    // What the client has given up may still be running (CVE-2023-44487).
-                    answer.send_reset(Reason::REFUSED_STREAM);
+                let running = serving.streams.running.get();
+                let room = (settings.streams_max as usize).saturating_sub(running);
+                if let Some(reason) = refusal(&request, room, &worker, &listener) {
+                    answer.send_reset(reason);
                     serving.add_point(&worker);
                     continue;
                 }
-                serving
-                    .streams
-                    .running
-                    .set(serving.streams.running.get() + 1);
+                serving.streams.running.set(running + 1);
                 let running = Running(Rc::clone(&serving.streams));
                 let key = || websocket_key(&worker);
                 let served = Served::new(request, answer, Arc::clone(&carrier), key);
@@ -155,6 +154,22 @@ pub async fn serve(
             Event::Rung(_) | Event::Ended => return,
         }
     }
+}
+
+/// Why a stream is not even begun.
+fn refusal(
+    request: &Request<RecvStream>,
+    room: usize,
+    worker: &Worker,
+    listener: &LocalListener,
+) -> Option<Reason> {
+    if has_outer_space(request.headers()) {
+        let counts = listener.cell.counts.of(worker.index);
+        counts.refused("outer_white_space");
+        return Some(Reason::PROTOCOL_ERROR);
+    }
+    // What the client has given up may still be running (CVE-2023-44487).
+    (room == 0).then_some(Reason::REFUSED_STREAM)
 }
 
 impl Serving {

@@ -9,7 +9,7 @@ use h2::ext::Protocol;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use crate::proxy::http::h1::field::Known;
 use crate::proxy::http::h2::own::OwnHead;
@@ -89,6 +89,16 @@ pub fn write_head(
     };
     out.extend_from_slice(b"\r\n");
     form
+}
+
+/// Whether the value of some field begins or ends with white space: such a request is malformed and not
+/// sent on (RFC 9113 §8.2.1). Over HTTP/1 the same would belong to no value.
+pub(super) fn has_outer_space(fields: &HeaderMap) -> bool {
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    fields
+        .values()
+        .map(HeaderValue::as_bytes)
+        .any(|value| is_space(value.first()) || is_space(value.last()))
 }
 
 fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -182,6 +192,25 @@ mod tests {
         let mut out = Vec::new();
         let form = write_head(&mut out, &parts, has_ended, || "key".to_owned());
         (String::from_utf8(out).unwrap(), form)
+    }
+
+    #[test]
+    fn white_space_around_a_value_is_found() {
+        for (value, is_found) in [
+            ("a", false),
+            ("", false),
+            ("a b", false),
+            (" a", true),
+            ("a ", true),
+            ("\ta", true),
+            ("a\t", true),
+            (" ", true),
+        ] {
+            let mut fields = HeaderMap::new();
+            fields.insert("ok", HeaderValue::from_static("fine"));
+            fields.append("x", HeaderValue::from_str(value).unwrap());
+            assert_eq!(has_outer_space(&fields), is_found, "{value:?}");
+        }
     }
 
     #[test]
