@@ -17,6 +17,7 @@ mod resolve;
 pub mod route;
 pub mod secret;
 pub mod source;
+pub mod template;
 #[cfg(test)]
 mod tests;
 pub mod tls;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::default;
+use crate::config::template::Template;
 
 /// `[process]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,7 +149,7 @@ pub struct Log {
 }
 
 /// `[log.access]`: one record per exchange and per session.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessLog {
     /// Off by default.
     pub is_enabled: bool,
@@ -156,6 +157,25 @@ pub struct AccessLog {
     pub output: AccessOutput,
     /// JSON or text.
     pub format: LogFormat,
+    /// How lines look instead.
+    pub template: Option<Template>,
+    /// Of a million records that tell of no failure, so many are written.
+    pub sample: u32,
+}
+
+/// [`AccessLog::sample`] of all.
+pub const SAMPLE_ALL: u32 = 1_000_000;
+
+impl Default for AccessLog {
+    fn default() -> AccessLog {
+        AccessLog {
+            is_enabled: false,
+            output: AccessOutput::default(),
+            format: LogFormat::default(),
+            template: None,
+            sample: SAMPLE_ALL,
+        }
+    }
 }
 
 /// Where the access log goes.

@@ -7,14 +7,16 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::base::rng::Rng;
 use crate::config::default;
-use crate::config::process::{self, AccessOutput, LogFormat};
+use crate::config::process::{self, AccessOutput, LogFormat, SAMPLE_ALL};
+use crate::config::template::Template;
 use crate::telemetry::access_record::{AccessRecord, LineFormat};
 use crate::telemetry::local::Tally;
 
@@ -30,6 +32,10 @@ pub struct AccessLog(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     is_enabled: AtomicBool,
+    /// Of a million records without a failure, so many are written.
+    sample: AtomicU32,
+    /// How many there were to choose from.
+    seen: AtomicU64,
     queue: OnceLock<SyncSender<AccessRecord>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     wanted: Mutex<Option<Wanted>>,
@@ -42,6 +48,7 @@ struct Shared {
 struct Wanted {
     output: Box<dyn Write + Send>,
     format: LineFormat,
+    template: Option<Template>,
 }
 
 impl std::fmt::Debug for Wanted {
@@ -71,6 +78,8 @@ impl AccessLog {
     pub fn new(dropped: Arc<Tally>) -> AccessLog {
         AccessLog(Arc::new(Shared {
             is_enabled: AtomicBool::new(false),
+            sample: AtomicU32::new(SAMPLE_ALL),
+            seen: AtomicU64::new(0),
             queue: OnceLock::new(),
             writer: Mutex::new(None),
             wanted: Mutex::new(None),
@@ -86,8 +95,12 @@ impl AccessLog {
         self.0.is_enabled.load(Ordering::Relaxed)
     }
 
-    /// Hands a record to the writer; drops and counts it when the queue is full.
+    /// Hands a record to the writer, unless it is left out of the sample; drops and counts it when the
+    /// queue is full.
     pub fn write(&self, record: AccessRecord) {
+        if !record.is_failure() && !self.is_in_sample() {
+            return;
+        }
         let is_taken = self
             .0
             .queue
@@ -98,6 +111,18 @@ impl AccessLog {
         }
     }
 
+    /// Whether the next record without a failure is written: by chance, so that no rhythm of the traffic
+    /// is the rhythm of the log.
+    fn is_in_sample(&self) -> bool {
+        let sample = self.0.sample.load(Ordering::Relaxed);
+        if sample >= SAMPLE_ALL {
+            return true;
+        }
+        let seen = self.0.seen.fetch_add(1, Ordering::Relaxed);
+        let place = Rng::seeded(seen).below(SAMPLE_ALL as usize);
+        u32::try_from(place).is_ok_and(|place| place < sample)
+    }
+
     /// Follows the configuration, at start and at every reload. On an error all stays as it was.
     pub fn configure(&self, log: &process::AccessLog) -> Result<(), AccessLogError> {
         let mut current = lock(&self.0.current);
@@ -105,6 +130,7 @@ impl AccessLog {
             if log.is_enabled {
                 self.open(log)?;
             }
+            self.0.sample.store(log.sample, Ordering::Relaxed);
             self.0.is_enabled.store(log.is_enabled, Ordering::Relaxed);
             *current = log.clone();
         }
@@ -141,7 +167,11 @@ impl AccessLog {
             (LogFormat::Text, _) | (LogFormat::Auto, true) => LineFormat::Text,
             (LogFormat::Json, _) | (LogFormat::Auto, false) => LineFormat::Json,
         };
-        *lock(&self.0.wanted) = Some(Wanted { output, format });
+        *lock(&self.0.wanted) = Some(Wanted {
+            output,
+            format,
+            template: log.template.clone(),
+        });
         let mut writer = lock(&self.0.writer);
         if writer.is_none() {
             let (queue, records) = sync_channel(default::ACCESS_LOG_QUEUE);
@@ -214,8 +244,15 @@ impl Writer {
         loop {
             match queue.try_recv() {
                 Ok(record) => {
-                    let format = self.output.as_ref().map(|output| output.format);
-                    record.write_line(format.unwrap_or(LineFormat::Json), &mut self.lines);
+                    let wanted = self.output.as_ref();
+                    let template = wanted.and_then(|wanted| wanted.template.as_ref());
+                    match template {
+                        Some(template) => record.write_template(template, &mut self.lines),
+                        None => {
+                            let format = wanted.map_or(LineFormat::Json, |wanted| wanted.format);
+                            record.write_line(format, &mut self.lines);
+                        }
+                    }
                     self.records += 1;
                 }
                 Err(TryRecvError::Empty) => return false,
@@ -258,7 +295,7 @@ mod tests {
         process::AccessLog {
             is_enabled: true,
             output: AccessOutput::File(path.to_owned()),
-            format: LogFormat::Auto,
+            ..process::AccessLog::default()
         }
     }
 
@@ -301,6 +338,33 @@ mod tests {
         log.write(record("/disk full"));
         log.close();
         assert_eq!(dropped.value(), 2);
+    }
+
+    #[test]
+    fn a_sample_leaves_out_what_went_well_and_keeps_every_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        let log = AccessLog::new(Arc::default());
+        let wanted = process::AccessLog {
+            sample: 100_000,
+            template: Some(Template::parse("{path} {status}").unwrap()),
+            ..to(&path)
+        };
+        log.configure(&wanted).unwrap();
+        for number in 0..20_000 {
+            let mut well = record("/well");
+            (well.reason, well.status) = (None, Some(200));
+            log.write(well);
+            if number % 100 == 0 {
+                log.write(record("/failed"));
+            }
+        }
+        log.close();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let count = |what: &str| text.lines().filter(|line| *line == what).count();
+        assert_eq!(count("/failed 502"), 200);
+        let well = count("/well 200");
+        assert!((1_700..2_300).contains(&well), "{well} of 20,000 at 10 %");
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub enum LineFormat {
     Json,
     /// `name=value`, quoted where needed.
     Text,
+    /// Values alone, for a template.
+    Values,
 }
 
 /// Every field with its meaning, in the order of a line. The documentation shows this list.
@@ -146,10 +148,12 @@ pub const FIELDS: &[(&str, &str)] = &[
 ];
 
 /// A line being made.
-struct Line<'a> {
+pub(super) struct Line<'a> {
     format: LineFormat,
     text: &'a mut String,
     is_first: bool,
+    /// Of [`LineFormat::Values`]: the fields, and where their values begin.
+    pub(super) starts: Vec<(&'static str, usize)>,
 }
 
 impl AccessRecord {
@@ -185,6 +189,17 @@ impl AccessRecord {
     /// Appends its line, with the line end. Fields without a value are left out.
     pub fn write_line(&self, format: LineFormat, text: &mut String) {
         let mut line = Line::begin(format, text);
+        self.tell(&mut line);
+        line.end();
+    }
+
+    /// Whether it tells of something that went wrong: such a record is always written.
+    pub fn is_failure(&self) -> bool {
+        self.reason.is_some() || self.status.is_some_and(|status| status >= 500)
+    }
+
+    /// Tells every field that has a value.
+    pub(super) fn tell(&self, line: &mut Line<'_>) {
         let name = |name: &Option<Name>| name.clone();
         line.text("time", Some(Rfc3339(wall(self.at))));
         line.text("listener", Some(&self.listener));
@@ -219,7 +234,6 @@ impl AccessRecord {
         line.text("role", self.role);
         line.number("epoch", self.epoch);
         line.text("client_subject", self.subject.as_deref());
-        line.end();
     }
 }
 
@@ -259,7 +273,7 @@ impl std::fmt::Display for Seconds {
 }
 
 impl Line<'_> {
-    fn begin(format: LineFormat, text: &mut String) -> Line<'_> {
+    pub(super) fn begin(format: LineFormat, text: &mut String) -> Line<'_> {
         if format == LineFormat::Json {
             text.push('{');
         }
@@ -267,31 +281,35 @@ impl Line<'_> {
             format,
             text,
             is_first: true,
+            starts: Vec::new(),
         }
     }
 
     fn end(self) {
         self.text.push_str(match self.format {
             LineFormat::Json => "}\n",
-            LineFormat::Text => "\n",
+            LineFormat::Text | LineFormat::Values => "\n",
         });
     }
 
-    fn field(&mut self, field: &str) {
+    fn field(&mut self, field: &'static str) {
+        if self.format == LineFormat::Values {
+            return self.starts.push((field, self.text.len()));
+        }
         if !std::mem::take(&mut self.is_first) {
             self.text.push(match self.format {
                 LineFormat::Json => ',',
-                LineFormat::Text => ' ',
+                LineFormat::Text | LineFormat::Values => ' ',
             });
         }
         let written = match self.format {
             LineFormat::Json => write!(self.text, "\"{field}\":"),
-            LineFormat::Text => write!(self.text, "{field}="),
+            LineFormat::Text | LineFormat::Values => write!(self.text, "{field}="),
         };
         debug_assert!(written.is_ok(), "a String takes everything");
     }
 
-    fn number(&mut self, field: &str, value: Option<impl std::fmt::Display>) {
+    fn number(&mut self, field: &'static str, value: Option<impl std::fmt::Display>) {
         if let Some(value) = value {
             self.field(field);
             let written = write!(self.text, "{value}");
@@ -304,7 +322,7 @@ impl Line<'_> {
         if tries.is_empty() {
             return;
         }
-        if self.format == LineFormat::Text {
+        if self.format != LineFormat::Json {
             return self.text("tries", Some(TriesText(tries)));
         }
         self.field("tries");
@@ -322,12 +340,15 @@ impl Line<'_> {
         self.text.push(']');
     }
 
-    fn text(&mut self, field: &str, value: Option<impl std::fmt::Display>) {
+    pub(super) fn text(&mut self, field: &'static str, value: Option<impl std::fmt::Display>) {
         let Some(value) = value else { return };
         self.field(field);
         let start = self.text.len();
         let written = write!(self.text, "{value}");
         debug_assert!(written.is_ok(), "a String takes everything");
+        if self.format == LineFormat::Values {
+            return;
+        }
         let needs_quotes = |byte: u8| byte <= b' ' || matches!(byte, b'"' | b'\\' | b'=' | 0x7f..);
         let value = self.text.get(start..).unwrap_or_default();
         let is_plain = self.format == LineFormat::Text && !value.bytes().any(needs_quotes);

@@ -7,6 +7,7 @@
 
 pub mod access_log;
 pub mod access_record;
+pub mod access_template;
 pub mod access_text;
 pub mod access_tries;
 pub mod catalog;

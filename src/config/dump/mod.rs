@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Config;
 use super::file::amount::format_size;
+use super::file::share::format_share;
 use super::file::unit::format_duration;
 use super::listener::{Accept, HttpListener, Listener, Protocol, SessionListener};
 use super::process::{AccessOutput, AdminSocket, LogFormat, LogLevel, MemoryLimit, StateDir};
@@ -124,7 +125,11 @@ pub(super) fn globals(config: &Config) -> [(&'static str, Section); 5] {
         AccessOutput::Stdout => access.text("output", "stdout"),
         AccessOutput::File(path) => access.path("output", path),
     }
-    access.text("format", format(config.log.access.format));
+    match &config.log.access.template {
+        Some(template) => access.text("template", template.as_str()),
+        None => access.text("format", format(config.log.access.format)),
+    }
+    access.text("sample", &format_share(config.log.access.sample));
 
     [
         ("process", process),

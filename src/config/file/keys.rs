@@ -100,6 +100,7 @@ pub fn words() -> Vec<&'static [&'static str]> {
         keys_of::<tls::VersionWord>(),
         keys_of::<table::AcceptWord>(),
         keys_of::<table::BalanceWord>(),
+        keys_of::<table::AccessFormatWord>(),
         keys_of::<table::ProxyVersionWord>(),
         keys_of::<table::TrustedHeaderWord>(),
         keys_of::<table::Level>(),

@@ -4,6 +4,7 @@ pub mod amount;
 pub mod foreign;
 pub mod keys;
 mod repair;
+pub mod share;
 pub mod source;
 pub mod table;
 pub mod tls;

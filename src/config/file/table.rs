@@ -9,6 +9,7 @@ use std::fmt;
 use toml::Spanned;
 
 use super::amount::{Rate, Size, Speed};
+use super::share::Share;
 use super::source::SourceTable;
 use super::tls::{ListenerTlsTable, UpstreamTlsTable};
 use super::unit::{Count, Period, Statuses, Threads};
@@ -59,7 +60,9 @@ pub struct LogTable {
 pub struct AccessTable {
     pub enabled: Field<bool>,
     pub output: Field<String>,
-    pub format: Field<Format>,
+    pub format: Field<AccessFormatWord>,
+    pub template: Field<String>,
+    pub sample: Field<Share>,
 }
 
 /// `[listeners.x]`
@@ -396,6 +399,16 @@ pub enum Format {
     Auto,
     Text,
     Json,
+}
+
+/// `format = "…"` of the access log
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessFormatWord {
+    Auto,
+    Text,
+    Json,
+    Common,
 }
 
 /// `method = "…"`: only methods that change nothing.

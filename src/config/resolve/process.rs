@@ -5,17 +5,18 @@ use std::path::PathBuf;
 
 use toml::Spanned;
 
-use super::value::{count_usize, listen_address, period, period_or_zero};
+use super::value::{count_usize, listen_address, period, period_or_zero, refuse};
 use crate::config::default;
 use crate::config::file::Written;
 use crate::config::file::amount::{format_size, parse_size};
-use crate::config::file::table::{AccessTable, Field, Format, Level};
+use crate::config::file::table::{AccessFormatWord, AccessTable, Field, Format, Level};
 use crate::config::file::unit::Threads;
 use crate::config::problem::Findings;
 use crate::config::process::{
     AccessLog, AccessOutput, Admin, AdminSocket, Log, LogFormat, LogLevel, MemoryLimit, Metrics,
-    Process, StateDir,
+    Process, SAMPLE_ALL, StateDir,
 };
+use crate::config::template::{self, Template};
 
 /// `sun_path` of `sockaddr_un` on Linux, without its closing zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -216,9 +217,44 @@ fn access_log(table: &AccessTable, findings: &mut Findings<'_>) -> AccessLog {
             AccessOutput::File(PathBuf::from(path.get_ref()))
         }
     };
+    let word = table.format.as_ref().map(|word| *word.get_ref());
+    if word.is_some() {
+        refuse(
+            &table.template,
+            "`template` does nothing beside `format`",
+            "leave one of them out",
+            findings,
+        );
+    }
     AccessLog {
         is_enabled: table.enabled.as_ref().is_some_and(|it| *it.get_ref()),
         output,
-        format: format(&table.format),
+        format: match word {
+            Some(AccessFormatWord::Text) => LogFormat::Text,
+            Some(AccessFormatWord::Json) => LogFormat::Json,
+            _ => LogFormat::Auto,
+        },
+        template: match word {
+            Some(AccessFormatWord::Common) => Template::parse(template::COMMON).ok(),
+            _ => template(table, findings),
+        },
+        sample: table
+            .sample
+            .as_ref()
+            .map_or(SAMPLE_ALL, |share| share.get_ref().0),
+    }
+}
+
+fn template(table: &AccessTable, findings: &mut Findings<'_>) -> Option<Template> {
+    let field = table.template.as_ref()?;
+    match Template::parse(field.get_ref()) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            let help = "write such as \"{time} {client} {status} {path}\"; docs/operating.md lists the fields";
+            findings
+                .error("bad-template", field.span(), error)
+                .help(help);
+            None
+        }
     }
 }

@@ -34,6 +34,18 @@ const MISTAKES: &[(&[&str], &str)] = &[
         &["key-does-nothing"],
         "@pg\n¡trusted_proxies = [\"::1\"]\n@db\n",
     ),
+    (
+        &["key-does-nothing"],
+        "[log.access]\nenabled = true\nformat = \"json\"\n¡template = \"{path}\"\n@web\n@app\n",
+    ),
+    (
+        &["bad-template"],
+        "[log.access]\nenabled = true\ntemplate = ¡\"{pth}\"\n@web\n@app\n",
+    ),
+    (
+        &["wrong-value"],
+        "[log.access]\nenabled = true\nsample = ¡\"0%\"\n@web\n@app\n",
+    ),
     // the text itself
     (&["syntax"], "[process]\nworker_threads = ¡\n"),
     (&["syntax"], "[process¡\n"),

@@ -57,6 +57,7 @@ fn a_dump_loads_again_to_an_equal_configuration() {
     for text in [
         "@web\ntrusted_proxies = [\"10.0.0.0/8\"]\ntrusted_header = \"forwarded\"\n@app\n",
         "@web\n@app\n",
+        "[log.access]\nformat = \"common\"\nsample = \"0.5%\"\n@web\n@app\n",
         FULL,
         &odd,
         ROLES,

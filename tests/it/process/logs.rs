@@ -138,3 +138,15 @@ async fn the_last_requests_are_in_the_log_when_the_process_has_ended() {
     let text = std::fs::read_to_string(&log).unwrap();
     assert_eq!(text.lines().count(), 20, "{text}");
 }
+
+#[tokio::test]
+async fn lines_in_the_common_format_are_lines_whatever_is_asked_for() {
+    let (origin, ports) = (Origin::start("one"), [Port::reserve(), Port::reserve()]);
+    let (_daemon, log) = start("common", &origin, &ports).await;
+    let path = format!("/a\"b\\c?token={SECRET}");
+    wire::get(ports[0].address(), &path).unwrap();
+    let line = lines(&log, 1).await.remove(0);
+    assert!(line.starts_with("127.0.0.1 - - ["), "{line}");
+    let request = r#"] "GET /a\x22b\x5cc HTTP/1.1" 200 "#;
+    assert!(line.contains(request), "{line}");
+}
