@@ -146,8 +146,8 @@ async fn every_flood_is_stopped_and_others_are_served() {
     ];
     for (name, first, more) in floods {
         let is_over = Arc::new(AtomicBool::new(false));
-        let beside = honest(at, &is_over);
         let answers = origin.answers();
+        let beside = honest(at, &is_over);
         let (sent, code) = flood(at, first, more).await;
         is_over.store(true, Ordering::Relaxed);
         let served = beside.await.unwrap();
