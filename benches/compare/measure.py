@@ -9,7 +9,7 @@ import subprocess
 import time
 
 from machine import cpu_seconds, rss_bytes
-from proxies import BODIES, HEADERS_PATH, body
+from proxies import BODIES, CIPHER, HEADERS_PATH, body
 
 
 class Wrong(Exception):
@@ -41,7 +41,7 @@ def check(port):
 
 
 # What all of them agree on with OpenSSL's client.
-TLS = ("TLSv1.3", "TLS_AES_256_GCM_SHA384")
+TLS = ("TLSv1.3", CIPHER)
 
 
 def check_tls(port):
@@ -84,6 +84,23 @@ def http_load(run, process, port, path, connections, scheme="http", is_kept=True
         "work": int(found.group(1)), "unit": "requests", "seconds": seconds, "cpu_seconds": cpu,
         "p50_ms": milliseconds(text, 50), "p99_ms": milliseconds(text, 99),
         "failed": sum(map(int, errors)),
+    }
+
+
+def http2_load(run, process, port, path, connections, streams):
+    """The same over HTTP/2: so many requests at once on each connection."""
+    command = ["h2load", "-D", run.seconds, "-c", connections, "-m", streams,
+               f"https://127.0.0.1:{port['https']}{path}"]
+    text, cpu = timed(run, process, list(map(str, command)))
+    agreed = re.search(r"Application protocol: (\S+)", text)
+    if not agreed or agreed.group(1) != "h2":
+        raise Wrong(f"h2load said: {text}")
+    done = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", text)
+    good = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", text)
+    return {
+        "work": int(good.group(1)), "unit": "requests", "seconds": run.seconds, "cpu_seconds": cpu,
+        "p50_ms": None, "p99_ms": None,
+        "failed": sum(map(int, done.groups()[1:])) + sum(map(int, good.groups()[1:])),
     }
 
 
@@ -142,6 +159,39 @@ def idle_memory(run, process, port, connections):
         "connections": connections, "rss_before": before, "rss_after": after,
         "bytes_per_connection": (after - before) / connections,
     }
+
+
+def idle_tls_memory(process, port, connections):
+    """The same under TLS."""
+    anybody = ssl._create_unverified_context()
+    held = []
+    try:
+        hold_tls(held, anybody, port["https"], 100)
+        before = rss_bytes(process.pid)
+        hold_tls(held, anybody, port["https"], connections)
+        time.sleep(1)
+        after = rss_bytes(process.pid)
+    finally:
+        for stream in held:
+            stream.close()
+    return {
+        "connections": connections, "rss_before": before, "rss_after": after,
+        "bytes_per_connection": (after - before) / connections,
+    }
+
+
+def hold_tls(held, context, port, count):
+    """So many connections more, each with one answer."""
+    for _ in range(count):
+        stream = context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=10))
+        held.append(stream)
+        stream.sendall(b"GET /128 HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = b""
+        while not answer.endswith(body("/128", 128)):
+            part = stream.recv(4096)
+            if not part:
+                raise Wrong("an idle connection was not served")
+            answer += part
 
 
 def hold_idle(run, command, look):

@@ -82,6 +82,10 @@ def make_certificate(folder):
     (folder / "tls.pem").write_text(cert.read_text() + key.read_text())
 
 
+# What every proxy agrees on: the same cipher, or the cost of SHA-384 in handshakes would be compared.
+CIPHER = "TLS_AES_128_GCM_SHA256"
+
+
 class Proxy:
     """One proxy with its ports: `http`, `https`, `ping`, `bulk`, and those of the databases."""
 
@@ -113,6 +117,7 @@ class Haproxy(Proxy):
 global
   nbthread 1
   maxconn {CLIENTS_MAX}
+  ssl-default-bind-ciphersuites {CIPHER}:TLS_AES_256_GCM_SHA384
 defaults
   timeout connect 5s
   timeout client 600s
@@ -121,7 +126,7 @@ defaults
 frontend http
   mode http
   bind 127.0.0.1:{self.port["http"]} backlog 4096
-  bind 127.0.0.1:{self.port["https"]} backlog 4096 ssl crt {self.folder.parent}/tls.pem
+  bind 127.0.0.1:{self.port["https"]} backlog 4096 ssl crt {self.folder.parent}/tls.pem alpn h2,http/1.1
   option forwardfor
   http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
   http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
@@ -177,9 +182,11 @@ http {{ {nginx_http_head(self.folder)}
   upstream web {{ {servers} keepalive {IDLE_UPSTREAM}; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{self.port["http"]} backlog=4096;
-    listen 127.0.0.1:{self.port["https"]} ssl backlog=4096;
+    listen 127.0.0.1:{self.port["https"]} ssl http2 backlog=4096;
     ssl_certificate {self.folder.parent}/tls.crt; ssl_certificate_key {self.folder.parent}/tls.key;
     ssl_protocols TLSv1.2 TLSv1.3; ssl_buffer_size 16k;
+    ssl_conf_command Ciphersuites {CIPHER}:TLS_AES_256_GCM_SHA384; ssl_prefer_server_ciphers on;
+    http2_max_requests 1000000000; http2_max_concurrent_streams 128;
     location / {{
       proxy_pass http://web;
       proxy_http_version 1.1;
