@@ -19,6 +19,7 @@ pub use crate::io::source::patroni::fuzz::patroni;
 pub use crate::io::source::redis_cluster::fuzz::redis_shards;
 pub use crate::io::source::sentinel::fuzz::sentinel;
 pub use crate::proxy::http::claims::fuzz::claims_of_peers as claims;
+pub use crate::proxy::http::h2::fuzz::{http2_frames, http2_request};
 pub use crate::proxy::redis::follow::fuzz as redis_follow;
 
 use crate::io::resp::{self, NotResp, Reply};
@@ -46,6 +47,8 @@ pub const BODIES: &[(&str, Body)] = &[
     ("config_file", config_file),
     ("fence_file", fence_file),
     ("grpc_health", grpc_health),
+    ("http2_frames", http2_frames),
+    ("http2_request", http2_request),
     ("patroni", patroni),
     ("postgres_follow", postgres_follow),
     ("postgres_startup", postgres_startup),

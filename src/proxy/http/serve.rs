@@ -79,7 +79,9 @@ pub async fn serve_stream(
     let Some(received) = client.first_bytes(times.request_head, &worker).await else {
         return false;
     };
-    match answer(&mut client, received, times, &worker, &listener).await {
+    // Boxed, so that starting a task for it moves little.
+    let exchange = Box::pin(answer(&mut client, received, times, &worker, &listener));
+    match exchange.await {
         Next::Request | Next::Close => true,
         Next::Tunnel(opened) => {
             Box::pin(tunnel(client, *opened, &worker, &listener)).await;

@@ -6,6 +6,7 @@ mod floods;
 mod grpc;
 mod origin;
 mod probes;
+mod refused;
 mod tunnels;
 
 use std::net::SocketAddr;

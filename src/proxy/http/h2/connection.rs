@@ -256,11 +256,13 @@ async fn serve_stream(
     let mut exchange = pin!(serve::serve_stream(client, times, worker, listener));
     let mut is_gone = false;
     let is_whole = poll_fn(|cx| {
-        if !is_gone && served.poll_gone(cx).is_ready() {
+        let polled = exchange.as_mut().poll(cx);
+        if polled.is_pending() && !is_gone && served.poll_gone(cx).is_ready() {
             is_gone = true;
             watched.ring(Rung::Gone);
+            return exchange.as_mut().poll(cx);
         }
-        exchange.as_mut().poll(cx)
+        polled
     })
     .await;
     if !is_whole {

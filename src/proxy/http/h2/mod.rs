@@ -15,6 +15,7 @@
 pub mod asked;
 pub mod connection;
 pub mod frames;
+pub mod fuzz;
 mod own;
 pub mod pool;
 pub mod preface;

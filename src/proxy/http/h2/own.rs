@@ -14,9 +14,13 @@ impl OwnHead {
     /// The head at the start of these bytes; `None` when there is no whole one. Heads are written in
     /// one piece.
     pub(super) fn cut(bytes: &[u8]) -> Option<OwnHead> {
-        let length = bytes.windows(4).position(|end| end == b"\r\n\r\n")? + 2;
+        let at = line_end(bytes)? + 2;
+        let mut length = at;
+        // Line by line: an empty one is the end.
+        while bytes.get(length..length + 2)? != b"\r\n" {
+            length += line_end(bytes.get(length..)?)? + 2;
+        }
         let text = Bytes::copy_from_slice(bytes.get(..length)?);
-        let at = line_end(&text)? + 2;
         Some(OwnHead { text, at })
     }
 

@@ -17,9 +17,15 @@ pub(super) fn from_own(head: &OwnHead) -> Option<(Response<()>, Announced)> {
     let status = StatusCode::from_bytes(head.words().nth(1)?).ok()?;
     let mut response = Response::new(());
     let headers = response.headers_mut();
-    let announced = fields(head, |known, name, value| {
-        // `Trailer` announces what chunks carry; HTTP/2 has trailers of its own.
-        if known != Known::Trailer {
+    let announced = fields(head, |known, name, mut value| match known {
+        // It announces what chunks carry; HTTP/2 has trailers of its own.
+        Known::Trailer => {}
+        Known::XRequestId => {
+            // Never the same twice: in the tables of both sides it would only push out others.
+            value.set_sensitive(true);
+            headers.append(name, value);
+        }
+        _ => {
             headers.append(name, value);
         }
     });

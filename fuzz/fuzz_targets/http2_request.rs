@@ -1,0 +1,4 @@
+//! Fuzzes `fairlead::fuzz::http2_request`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fairlead::fuzz::http2_request(data));
