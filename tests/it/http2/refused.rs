@@ -88,7 +88,7 @@ async fn fields_of_a_connection_never_pass() {
         "keep-alive",
         "proxy-connection",
     ] {
-        let mut client = Client::connect(at).await;
+        let client = Client::connect(at).await;
         let odd = request("GET", "http://a.test/")
             .header(name, "chunked")
             .body(())

@@ -139,10 +139,11 @@ pub async fn serve(
                     Rc::clone(&worker),
                     Rc::clone(&listener),
                 );
-                worker.tasks.spawn_local(async move {
+                // Boxed: the runtime moves what a task is made of several times.
+                worker.tasks.spawn_local(Box::pin(async move {
                     exchange.await;
                     drop(running);
-                });
+                }));
             }
             Event::Warned => serving.leave(),
             Event::Over => {
