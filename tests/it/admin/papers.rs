@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use fairlead::model::failure::ALL_FAILURES;
 use fairlead::telemetry::access_record::FIELDS;
 use fairlead::telemetry::catalog::CATALOG;
 
@@ -46,6 +47,22 @@ fn operating_md_lists_the_fields_of_the_access_log() {
     let paper = paper("docs/operating.md");
     let found = section(&paper, "access log");
     assert!(found == table, "docs/operating.md must say:\n{table}");
+}
+
+#[test]
+fn operating_md_explains_every_reason() {
+    let paper = paper("docs/operating.md");
+    let mut lines = section(&paper, "reasons").lines().skip(2);
+    for kind in ALL_FAILURES {
+        let start = format!("| `{}` | {} | ", kind.as_str(), kind.status());
+        let line = lines.next().unwrap_or_default();
+        assert!(
+            line.starts_with(&start),
+            "{start}… is missing, or elsewhere: {line}"
+        );
+        assert_eq!(line.matches(" | ").count(), 3, "{line}");
+    }
+    assert_eq!(lines.next(), None);
 }
 
 #[test]
