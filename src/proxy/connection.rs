@@ -146,7 +146,10 @@ async fn serve_secured(
     match (http2, &client.stream) {
         (Some(settings), Stream::Tls(secured)) if secured.is_http2() => {
             let ahead = Vec::new();
-            http::h2::connection::serve(client, ahead, times, settings, worker, listener).await;
+            // Boxed, because it is large: requests of HTTP/1 should not pay for it while they idle.
+            let serving =
+                http::h2::connection::serve(client, ahead, times, settings, worker, listener);
+            Box::pin(serving).await;
         }
         _ => http::serve::serve(client, times, http2, worker, listener).await,
     }
