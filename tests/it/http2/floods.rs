@@ -10,9 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use super::client::Client;
+use super::client::{Client, get};
 use crate::support::LONG;
-use crate::support::origin::Origin;
+use crate::support::origin::{Origin, Stage};
 use crate::support::proxy::Proxy;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -178,4 +178,36 @@ async fn a_head_that_grows_when_it_is_unpacked_is_refused() {
     let mut client = Client::connect(at).await;
     assert_eq!(client.get("/").await.unwrap().text(), "origin");
     assert_eq!(origin.answers(), 1, "the bomb reached the endpoint");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_read_is_reset_and_the_others_go_on() {
+    let origin = Stage::new().await;
+    let rate = "min_rate = \"1KiB/s\"\nmin_rate_grace = \"300ms\"";
+    let proxy = Proxy::over_with(&[origin.address()], rate, "").await;
+    let mut client = Client::connect(proxy.address("web")).await;
+    let (answer, _) = client.begin(get("/big"), true).await;
+    let mut upstream = origin.accept().await;
+    upstream.request().await;
+    let body = "x".repeat(300_000);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    upstream.send(head + &body).await;
+    let answer = answer.await.unwrap();
+    // The window is full, and nothing is given back.
+    let series =
+        "fairlead_http_requests_total{listener=\"web\",route=\"web\",method=\"GET\",code=\"200\"}";
+    proxy.counts(series, 1.0).await;
+    let beside = async {
+        let mut other = origin.accept().await;
+        other.request().await;
+        other.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+        other
+    };
+    let (other, _other) = tokio::join!(client.get("/"), beside);
+    assert_eq!(other.unwrap().status, 204);
+    let ended = super::client::complete(answer).await;
+    assert_eq!(
+        ended.unwrap_err().reason(),
+        Some(h2::Reason::INTERNAL_ERROR)
+    );
 }
