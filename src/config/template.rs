@@ -5,7 +5,7 @@ pub const COMMON: &str =
     "{client_ip} - - [{time_clf}] \"{method} {path} {version}\" {status} {sent_bytes}";
 
 /// The names of fields: those of a JSON line in their order, then those for templates alone.
-pub const LOG_FIELDS: [&str; 29] = [
+pub const LOG_FIELDS: [&str; 30] = [
     "time",
     "listener",
     "route",
@@ -18,6 +18,7 @@ pub const LOG_FIELDS: [&str; 29] = [
     "path",
     "version",
     "status",
+    "grpc_status",
     "received_bytes",
     "sent_bytes",
     "hold_seconds",

@@ -64,6 +64,8 @@ pub struct AccessRecord {
     pub epoch: Option<Epoch>,
     /// Under TLS: the subject of the certificate the client has shown.
     pub subject: Option<Arc<str>>,
+    /// gRPC: how the call ended.
+    pub grpc_status: Option<u8>,
 }
 
 /// How a line looks.
@@ -105,6 +107,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     (
         "status",
         "`http`: the status the client saw; 499: it was gone",
+    ),
+    (
+        "grpc_status",
+        "gRPC: the status with which the call ended, 0 to 16; absent where it broke off",
     ),
     ("received_bytes", "bytes from the client"),
     ("sent_bytes", "bytes to the client"),
@@ -183,6 +189,7 @@ impl AccessRecord {
             role: None,
             epoch: None,
             subject: None,
+            grpc_status: None,
         }
     }
 
@@ -195,7 +202,9 @@ impl AccessRecord {
 
     /// Whether it tells of something that went wrong: such a record is always written.
     pub fn is_failure(&self) -> bool {
-        self.reason.is_some() || self.status.is_some_and(|status| status >= 500)
+        self.reason.is_some()
+            || self.status.is_some_and(|status| status >= 500)
+            || self.grpc_status.is_some_and(|status| status > 0)
     }
 
     /// Tells every field that has a value.
@@ -218,6 +227,7 @@ impl AccessRecord {
         let version = Some(self.request.version()).filter(|version| !version.is_empty());
         line.text("version", version);
         line.number("status", self.status);
+        line.number("grpc_status", self.grpc_status);
         line.number("received_bytes", Some(self.received));
         line.number("sent_bytes", Some(self.sent));
         line.number("hold_seconds", self.held.map(Seconds));
@@ -430,6 +440,7 @@ pub(crate) mod tests {
         full.peer = Some("[2001:db8::1]:443".parse().unwrap());
         full.subject = Some("CN=app".into());
         full.detail = "bare_lf";
+        full.grpc_status = Some(14);
         let text = line(&full, LineFormat::Json);
         let in_tries = text.matches("\"seconds\":").count() * 3;
         assert_eq!(text.matches("\":").count(), FIELDS.len() + in_tries);

@@ -58,6 +58,8 @@ pub struct Exchange {
     pub tries: RefCell<Tries>,
     /// It is a gRPC call.
     pub is_call: bool,
+    /// How the call ended, by its endpoint or by us.
+    pub grpc_status: Cell<Option<u8>>,
     /// The client takes trailers.
     pub has_te_trailers: bool,
     /// What of the body is still to be read from the client.
@@ -137,6 +139,7 @@ impl Exchange {
             // The pace of a call is that of what there is to say.
             min_rate: client.min_rate.filter(|_| !is_call),
             is_call,
+            grpc_status: Cell::new(None),
             has_expect_continue: head.has_expect_continue,
             has_continued: Cell::new(false),
             connected_in: Cell::new(None),

@@ -59,6 +59,7 @@ pub fn record(
             secure: exchange.secured_in.get(),
             tries: exchange.tries.take(),
             subject: exchange.subject.clone(),
+            grpc_status: exchange.grpc_status.get(),
             ..access_record(text, exchange.started_at, ending, origin, listener)
         };
         worker.access_log.write(written);

@@ -60,6 +60,8 @@ pub async fn apologise(
         (kind, _) => kind.status(),
     };
     let is_gone = kind == FailureKind::ClientGone;
+    let call_status = exchange.is_call.then(|| grpc::status_of(kind));
+    exchange.grpc_status.set(call_status);
     let error = ProxyError {
         kind,
         ..failed.error

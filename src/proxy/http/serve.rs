@@ -198,6 +198,7 @@ fn finish(
         upstream,
         attempts,
     } = forwarded;
+    exchange.grpc_status.set(answered.grpc_status);
     let ending = Ending {
         status: answered.status,
         received: exchange.received + answered.request_bytes,

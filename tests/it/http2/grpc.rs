@@ -150,3 +150,34 @@ async fn a_call_may_be_silent_for_longer_than_a_body() {
     assert_eq!(answer.text(), "two 6");
     assert_eq!(client.ask(get("/"), b"").await.unwrap().status, 200);
 }
+
+#[tokio::test]
+async fn the_access_log_tells_how_a_call_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let origin = Http2Origin::start("two").await;
+    let log = format!(
+        "http2 = true\n[log.access]\nenabled = true\nformat = \"json\"\noutput = \"{}\"\nsample = \"0.0001%\"",
+        path.display()
+    );
+    let proxy = Proxy::over_with(&[origin.address], "", &log).await;
+    let mut client = Client::connect(proxy.address("web")).await;
+    for (path, timeout) in [("/unavailable", "10S"), ("/wait", "200m")] {
+        let request = call(path).header("grpc-timeout", timeout).body(()).unwrap();
+        assert_eq!(client.ask(request, b"").await.unwrap().status, 200);
+    }
+    let lines = eventually("two records", LONG, async || {
+        let text = std::fs::read_to_string(&path).ok()?;
+        (text.lines().count() == 2).then_some(text)
+    })
+    .await;
+    let [first, second] = lines.lines().collect::<Vec<_>>()[..] else {
+        panic!("{lines}");
+    };
+    assert!(
+        first.contains("\"version\":\"HTTP/2\",\"status\":200,\"grpc_status\":14,"),
+        "{first}"
+    );
+    assert!(second.contains("\"grpc_status\":4,"), "{second}");
+    assert!(second.contains("\"reason\":\"total_timeout\""), "{second}");
+}
