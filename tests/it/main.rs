@@ -42,3 +42,4 @@ mod tls_by_name;
 mod tls_cancel;
 mod tls_scanned;
 mod tls_tickets;
+mod websocket;

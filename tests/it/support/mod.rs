@@ -17,6 +17,7 @@ pub(crate) mod raw;
 pub(crate) mod redis;
 pub(crate) mod redis_writer;
 pub(crate) mod sentinel;
+pub(crate) mod websocket;
 
 pub(crate) use eventually::{LONG, eventually};
 pub(crate) use postgres::{PostgresServer, StopMode};
