@@ -30,6 +30,9 @@ fn full_page() -> String {
     web.of(0).rejected(FailureKind::MaxConnections);
     web.of(0).refused("bare_lf");
     web.of(0).cancelled(Cancelled::Delivered);
+    let handshakes = &web.of(0).handshakes;
+    handshakes.done(true, false, Duration::from_millis(1));
+    handshakes.failed("client_gone");
     let api = metrics.route(&Name::from("web"), &Name::from("api"));
     api.of(0).begun();
     api.of(0).answered_locally(FailureKind::NoEligibleEndpoint);
