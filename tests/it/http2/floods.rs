@@ -11,9 +11,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::client::{Client, get};
-use crate::support::LONG;
 use crate::support::origin::{Origin, Stage};
 use crate::support::proxy::Proxy;
+use crate::support::{LONG, eventually};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// `:method GET`, `:scheme http`, `:path /`, `:authority a.test`, all but the last from HPACK's static
@@ -140,6 +140,7 @@ async fn every_flood_is_stopped_and_others_are_served() {
             frame(9, 0, 1, b"\x40\x01a\x01b")
         }),
     ];
+    let mut stopped = 0.0;
     for (name, first, more) in floods {
         let is_over = Arc::new(AtomicBool::new(false));
         let answers = origin.answers();
@@ -157,6 +158,16 @@ async fn every_flood_is_stopped_and_others_are_served() {
             reached <= 1_100,
             "{name}: {reached} requests reached the endpoint"
         );
+        stopped += 1.0;
+        eventually(name, LONG, async || {
+            let reasons = ["http2_flood", "http2_protocol_error"];
+            let counts = reasons.map(|reason| {
+                let labels = format!("{{listener=\"web\",reason=\"{reason}\"}}");
+                proxy.metric(&format!("fairlead_http_refused_requests_total{labels}"))
+            });
+            (counts.iter().sum::<f64>() >= stopped).then_some(())
+        })
+        .await;
     }
 }
 

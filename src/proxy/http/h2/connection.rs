@@ -17,7 +17,7 @@ use http::Request;
 use crate::base::time::Time;
 use crate::config::default;
 use crate::config::listener::Http2;
-use crate::io::net::stream::Stream;
+use crate::io::net::stream::{Carrier, Stream};
 use crate::proxy::alarm::Rung;
 use crate::proxy::http::client::{Client, Times};
 use crate::proxy::http::h2::request::has_outer_space;
@@ -63,13 +63,16 @@ enum Event {
     /// The client sends too much that is no request.
     Warned,
     Over,
-    Ended,
+    /// It is over; with a word where the client did what is not served.
+    Ended(Option<&'static str>),
 }
 
 /// A connection that is being served.
 struct Serving {
     frames: Connection<Wire, Bytes>,
     client: Client,
+    /// What its streams know of it.
+    carrier: Arc<Carrier>,
     score: Rc<Cell<Score>>,
     streams: Rc<Streams>,
     /// When it was last found without a stream.
@@ -108,6 +111,7 @@ pub async fn serve(
     let mut serving = Serving {
         frames,
         client,
+        carrier,
         score,
         streams: Rc::default(),
         idle_from: None,
@@ -127,34 +131,39 @@ pub async fn serve(
                     serving.add_point(&worker);
                     continue;
                 }
-                serving.streams.running.set(running + 1);
-                let running = Running(Rc::clone(&serving.streams));
-                let key = || websocket_key(&worker);
-                let served = Served::new(request, answer, Arc::clone(&carrier), key);
-                let stream = serving.client.carrying(Box::new(served.clone()), &worker);
-                let exchange = serve_stream(
-                    served,
-                    stream,
-                    times,
-                    Rc::clone(&worker),
-                    Rc::clone(&listener),
-                );
-                // Boxed: the runtime moves what a task is made of several times.
-                worker.tasks.spawn_local(Box::pin(async move {
-                    exchange.await;
-                    drop(running);
-                }));
+                serving.begin(request, answer, times, &worker, &listener);
             }
             Event::Warned => serving.leave(),
             Event::Over => {
-                let name = &listener.cell.name;
-                tracing::warn!(listener = %name, client = %serving.client.origin.client, "an HTTP/2 client that floods is sent away");
+                count(&worker, &listener, FLOOD);
                 serving.abandon(&worker);
             }
             Event::Rung(Rung::Drain | Rung::Deadline) if !serving.is_leaving => serving.leave(),
-            Event::Rung(_) | Event::Ended => return,
+            Event::Ended(Some(reason)) if !serving.is_over => {
+                return count(&worker, &listener, reason);
+            }
+            Event::Rung(_) | Event::Ended(_) => return,
         }
     }
+}
+
+/// The client sends too much that costs it nothing.
+const FLOOD: &str = "http2_flood";
+
+/// What the client did wrong, where it was that by which the connection ended.
+fn fault(error: &h2::Error) -> Option<&'static str> {
+    match error.reason() {
+        _ if !error.is_library() => None,
+        Some(Reason::ENHANCE_YOUR_CALM) => Some(FLOOD),
+        Some(_) => Some("http2_protocol_error"),
+        None => None,
+    }
+}
+
+/// Counts what is not served. There may be many of them: the log tells only who asks for it.
+fn count(worker: &Worker, listener: &LocalListener, reason: &'static str) {
+    tracing::debug!(listener = %listener.cell.name, reason, "an HTTP/2 connection is closed");
+    listener.cell.counts.of(worker.index).refused(reason);
 }
 
 /// Why a stream is not even begun.
@@ -165,8 +174,7 @@ fn refusal(
     listener: &LocalListener,
 ) -> Option<Reason> {
     if has_outer_space(request.headers()) {
-        let counts = listener.cell.counts.of(worker.index);
-        counts.refused("outer_white_space");
+        count(worker, listener, "outer_white_space");
         return Some(Reason::PROTOCOL_ERROR);
     }
     // What the client has given up may still be running (CVE-2023-44487).
@@ -189,13 +197,40 @@ impl Serving {
                     self.client.alarm.set_deadline(Time::NEVER);
                     return Poll::Ready(Event::Stream(request, answer));
                 }
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Event::Ended),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Event::Ended(fault(&error)));
+                }
+                Poll::Ready(None) => return Poll::Ready(Event::Ended(None)),
                 Poll::Pending => {}
             }
             self.watch_idle(cx, times, worker);
             self.client.alarm.poll_rung(cx).map(Event::Rung)
         })
         .await
+    }
+
+    /// Starts the exchange of a stream, as a task of its own.
+    fn begin(
+        &self,
+        request: Request<RecvStream>,
+        answer: SendResponse<Bytes>,
+        times: Times,
+        worker: &Rc<Worker>,
+        listener: &Rc<LocalListener>,
+    ) {
+        let streams = &self.streams;
+        streams.running.set(streams.running.get() + 1);
+        let running = Running(Rc::clone(streams));
+        let key = || websocket_key(worker);
+        let served = Served::new(request, answer, Arc::clone(&self.carrier), key);
+        let client = self.client.carrying(Box::new(served.clone()), worker);
+        let (ours, listener) = (Rc::clone(worker), Rc::clone(listener));
+        let exchange = serve_stream(served, client, times, ours, listener);
+        // Boxed: the runtime moves what a task is made of several times.
+        worker.tasks.spawn_local(Box::pin(async move {
+            exchange.await;
+            drop(running);
+        }));
     }
 
     /// An idle connection has a deadline; one with streams leaves that to them.
