@@ -186,7 +186,7 @@ http {{ {nginx_http_head(self.folder)}
     ssl_certificate {self.folder.parent}/tls.crt; ssl_certificate_key {self.folder.parent}/tls.key;
     ssl_protocols TLSv1.2 TLSv1.3; ssl_buffer_size 16k;
     ssl_conf_command Ciphersuites {CIPHER}:TLS_AES_256_GCM_SHA384; ssl_prefer_server_ciphers on;
-    http2_max_requests 1000000000; http2_max_concurrent_streams 128;
+    http2_max_concurrent_streams 128;
     location / {{
       proxy_pass http://web;
       proxy_http_version 1.1;
