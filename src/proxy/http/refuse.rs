@@ -96,29 +96,18 @@ pub async fn apologise(
     next
 }
 
-/// No route takes the request.
-pub async fn no_route(
+/// A request that goes nowhere, for what its head says: no route takes it, or it is for somebody else
+/// than the client has spoken to in its handshake (RFC 9110 §15.5.20).
+pub async fn turn_down(
     client: &mut Client,
     head: &RequestHead,
     received: Received,
     started_at: Time,
     worker: &Rc<Worker>,
     listener: &LocalListener,
+    kind: FailureKind,
 ) -> Next {
-    let error = Some(ProxyError::local(FailureKind::NoRoute));
-    answer_head(client, head, received, started_at, worker, listener, error).await
-}
-
-/// The request is for somebody else than the client has spoken to in its handshake (RFC 9110 §15.5.20).
-pub async fn misdirected(
-    client: &mut Client,
-    head: &RequestHead,
-    received: Received,
-    started_at: Time,
-    worker: &Rc<Worker>,
-    listener: &LocalListener,
-) -> Next {
-    let error = Some(ProxyError::local(FailureKind::Misdirected));
+    let error = Some(ProxyError::local(kind));
     answer_head(client, head, received, started_at, worker, listener, error).await
 }
 

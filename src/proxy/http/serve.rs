@@ -15,7 +15,7 @@ use crate::proxy::http::forward::{Forwarded, forward, keep_unread};
 use crate::proxy::http::h2::connection;
 use crate::proxy::http::h2::preface::{self, Beginning};
 use crate::proxy::http::record::{Ending, record};
-use crate::proxy::http::refuse::{apologise, last_hop, misdirected, no_route, refuse};
+use crate::proxy::http::refuse::{apologise, last_hop, refuse, turn_down};
 use crate::proxy::http::upgrade::{Tunnel, tunnel};
 use crate::proxy::listener::LocalListener;
 use crate::proxy::origin::Origin;
@@ -165,11 +165,13 @@ async fn answer(
     }
     let host = head.host.of(received.bytes());
     if table.is_misdirected(&client.stream, host) {
-        return misdirected(client, &head, received, started_at, worker, listener).await;
+        let kind = FailureKind::Misdirected;
+        return turn_down(client, &head, received, started_at, worker, listener, kind).await;
     }
     let path = head.path(received.bytes());
     let Some(route) = table.find(host, path).cloned() else {
-        return no_route(client, &head, received, started_at, worker, listener).await;
+        let kind = FailureKind::NoRoute;
+        return turn_down(client, &head, received, started_at, worker, listener, kind).await;
     };
     drop(table);
     let exchange = Exchange::begin(&head, &mut received, started_at, route, client, worker);

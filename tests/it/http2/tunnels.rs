@@ -23,6 +23,19 @@ fn connect(protocol: &'static str) -> Request<()> {
         .unwrap()
 }
 
+/// A client that has heard that it may ask for tunnels (RFC 8441 §3).
+async fn ready_for_tunnels(proxy: &Proxy) -> Client {
+    let client = Client::connect(proxy.address("web")).await;
+    eventually("the settings", LONG, async || {
+        client
+            .requests
+            .is_extended_connect_protocol_enabled()
+            .then_some(())
+    })
+    .await;
+    client
+}
+
 async fn next(stream: &mut h2::RecvStream) -> Option<Bytes> {
     loop {
         let piece = tokio::time::timeout(LONG, stream.data()).await;
@@ -38,14 +51,7 @@ async fn next(stream: &mut h2::RecvStream) -> Option<Bytes> {
 async fn a_websocket_passes_from_http2_to_http1_and_ends_as_it_should() {
     let origin = Stage::new().await;
     let proxy = Proxy::over(&[origin.address()]).await;
-    let mut client = Client::connect(proxy.address("web")).await;
-    eventually("the settings", LONG, async || {
-        client
-            .requests
-            .is_extended_connect_protocol_enabled()
-            .then_some(())
-    })
-    .await;
+    let mut client = ready_for_tunnels(&proxy).await;
     let (answer, mut to) = client.begin(connect("websocket"), false).await;
     let mut upstream = origin.accept().await;
     let request = upstream.head().await;
@@ -92,14 +98,7 @@ async fn a_websocket_passes_from_http2_to_http1_and_ends_as_it_should() {
 async fn a_websocket_may_be_declined_and_nothing_else_is_tunnelled() {
     let origin = Stage::new().await;
     let proxy = Proxy::over(&[origin.address()]).await;
-    let mut client = Client::connect(proxy.address("web")).await;
-    eventually("the settings", LONG, async || {
-        client
-            .requests
-            .is_extended_connect_protocol_enabled()
-            .then_some(())
-    })
-    .await;
+    let mut client = ready_for_tunnels(&proxy).await;
     let (answer, _to) = client.begin(connect("websocket"), false).await;
     let mut upstream = origin.accept().await;
     upstream.head().await;

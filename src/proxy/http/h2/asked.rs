@@ -12,11 +12,9 @@ use http::uri::Scheme;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::io::net::stream::{Carried, Carrier};
-use crate::proxy::http::h1::body::BodyReader;
-use crate::proxy::http::h1::chunked::Chunked;
 use crate::proxy::http::h2::own::OwnHead;
 use crate::proxy::http::h2::pool::Place;
-use crate::proxy::http::h2::request::{Announced, from_own};
+use crate::proxy::http::h2::request::from_own;
 use crate::proxy::http::h2::response::{Rest, write_head};
 use crate::proxy::http::h2::sink::{Sink, Written, broken};
 use crate::proxy::http::h2::source::{Shown, Source};
@@ -79,19 +77,11 @@ impl Asked {
         let (request, announced) = from_own(&head, scheme)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         self.is_head = request.method() == http::Method::HEAD;
-        let reader = match announced {
-            Announced::Nothing | Announced::Length(0) => BodyReader::Done,
-            Announced::Length(length) => BodyReader::Length(length),
-            Announced::Chunked => BodyReader::Chunked(Chunked::default().keeping_metadata()),
-        };
-        let is_end = reader.is_done();
-        let (answer, frames) = connection.send_request(request, is_end).map_err(broken)?;
+        let reader = announced.reader();
+        let sent = connection.send_request(request, reader.is_done());
+        let (answer, frames) = sent.map_err(broken)?;
         self.back = Back::Head(answer);
-        self.out = Out::Body(if is_end {
-            Sink::ended(frames)
-        } else {
-            Sink::new(frames, Written::Body(reader))
-        });
+        self.out = Out::Body(Sink::new(frames, Written::Body(reader)));
         Poll::Ready(Ok(head.length()))
     }
 

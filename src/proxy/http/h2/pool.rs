@@ -40,7 +40,7 @@ pub struct Links {
 struct Linked {
     endpoint: Arc<Endpoint>,
     incarnation: Arc<Incarnation>,
-    links: Vec<Rc<Link>>,
+    links: Vec<Link>,
     /// One is being made.
     dialling: Option<Rc<Dialling>>,
 }
@@ -157,17 +157,17 @@ impl Links {
         };
         let made = link(lease, worker, timeout, connector).await;
         announced.tell(&made);
-        let link = Rc::new(made?);
-        let mut endpoints = self.endpoints.borrow_mut();
-        if let Some(linked) = endpoints.get_mut(&announced.key) {
-            linked.links.push(Rc::clone(&link));
-        }
-        drop(endpoints);
+        let link = made?;
         let idle_until = worker
             .recently()
             .after(lease.snapshot().config.keepalive_timeout);
-        link.open(idle_until)
-            .ok_or_else(|| io::Error::other("the endpoint allows no stream"))
+        let asked = link.open(idle_until);
+        let mut endpoints = self.endpoints.borrow_mut();
+        if let Some(linked) = endpoints.get_mut(&announced.key) {
+            linked.links.push(link);
+        }
+        drop(endpoints);
+        asked.ok_or_else(|| io::Error::other("the endpoint allows no stream"))
     }
 
     fn dialling(&self, lease: &Lease) -> Option<Rc<Dialling>> {

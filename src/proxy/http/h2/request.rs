@@ -11,6 +11,8 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
+use crate::proxy::http::h1::body::BodyReader;
+use crate::proxy::http::h1::chunked::Chunked;
 use crate::proxy::http::h1::field::Known;
 use crate::proxy::http::h2::own::OwnHead;
 
@@ -113,6 +115,17 @@ pub(super) enum Announced {
     Nothing,
     Length(u64),
     Chunked,
+}
+
+impl Announced {
+    /// Reads the body that follows. All its trailers are kept: they were chosen when it was written.
+    pub(super) fn reader(self) -> BodyReader {
+        match self {
+            Announced::Nothing | Announced::Length(0) => BodyReader::Done,
+            Announced::Length(length) => BodyReader::Length(length),
+            Announced::Chunked => BodyReader::Chunked(Chunked::default().keeping_metadata()),
+        }
+    }
 }
 
 /// The fields of a head of ours that HTTP/2 has, and what they say of the body. Those that belong to

@@ -14,9 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::io::net::stream::{Carried, Carrier};
 use crate::proxy::http::h1::body::BodyReader;
-use crate::proxy::http::h1::chunked::Chunked;
 use crate::proxy::http::h2::own::OwnHead;
-use crate::proxy::http::h2::request::{Announced, BodyForm, write_head};
+use crate::proxy::http::h2::request::{BodyForm, write_head};
 use crate::proxy::http::h2::response;
 use crate::proxy::http::h2::sink::{Sink, Written, broken};
 use crate::proxy::http::h2::source::{Shown, Source};
@@ -124,19 +123,15 @@ impl Both {
         } else if status.is_informational() {
             answer.send_informational(head_out).map_err(broken)?;
         } else {
-            let reader = match announced {
-                _ if self.is_head || matches!(status.as_u16(), 204 | 304) => BodyReader::Done,
-                Announced::Nothing | Announced::Length(0) => BodyReader::Done,
-                Announced::Length(length) => BodyReader::Length(length),
-                Announced::Chunked => BodyReader::Chunked(Chunked::default().keeping_metadata()),
-            };
-            let is_end = reader.is_done();
-            let frames = answer.send_response(head_out, is_end).map_err(broken)?;
-            self.out = Out::Body(if is_end {
-                Sink::ended(frames)
+            let is_bodiless = self.is_head || matches!(status.as_u16(), 204 | 304);
+            let reader = if is_bodiless {
+                BodyReader::Done
             } else {
-                Sink::new(frames, Written::Body(reader))
-            });
+                announced.reader()
+            };
+            let sent = answer.send_response(head_out, reader.is_done());
+            let frames = sent.map_err(broken)?;
+            self.out = Out::Body(Sink::new(frames, Written::Body(reader)));
         }
         Ok(head.length())
     }

@@ -46,21 +46,17 @@ enum Ending {
 }
 
 impl Sink {
-    /// The head has been sent, and was not the end of the stream.
+    /// The head has been sent; it was the end of the stream where the body is none.
     pub(super) fn new(frames: SendStream<Bytes>, written: Written) -> Sink {
+        let ending = match &written {
+            Written::Body(reader) if reader.is_done() => Ending::Sent,
+            Written::Body(_) | Written::Tunnel => Ending::Open,
+        };
         Sink {
             frames,
             written,
             pending: Bytes::new(),
-            ending: Ending::Open,
-        }
-    }
-
-    /// Nothing follows the head.
-    pub(super) fn ended(frames: SendStream<Bytes>) -> Sink {
-        Sink {
-            ending: Ending::Sent,
-            ..Sink::new(frames, Written::Body(BodyReader::Done))
+            ending,
         }
     }
 

@@ -2,7 +2,6 @@
 //! most languages use.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -11,16 +10,8 @@ use tempfile::TempDir;
 use super::authority::Pair;
 use super::ports::Port;
 use super::process::Process;
+use super::python::{PYTHON, script};
 use super::{LONG, eventually};
-
-/// Debian's, for which `python3-grpcio` is made; another one may be first in `PATH`.
-const PYTHON: &str = "/usr/bin/python3";
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/it/support/grpc")
-        .join(name)
-}
 
 /// A server whose methods are called after what they do.
 #[derive(Debug)]
@@ -37,7 +28,7 @@ impl GrpcServer {
         let dir = TempDir::new().unwrap();
         let mut command = Command::new(PYTHON);
         command
-            .arg(script("server.py"))
+            .arg(script("grpc", "server.py"))
             .arg(port.number().to_string());
         if let Some(identity) = identity {
             command.arg(&identity.cert).arg(&identity.key);
@@ -75,7 +66,7 @@ impl GrpcServer {
 pub(crate) async fn call(at: SocketAddr, what: &str, tls: Option<(&str, &str)>) -> String {
     let mut command = tokio::process::Command::new(PYTHON);
     command
-        .arg(script("client.py"))
+        .arg(script("grpc", "client.py"))
         .args([at.to_string().as_str(), what])
         .kill_on_drop(true);
     if let Some((ca, name)) = tls {

@@ -1,7 +1,6 @@
 //! WebSocket as others speak it: a server and a client of Python's `websockets`.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -9,16 +8,8 @@ use tempfile::TempDir;
 
 use super::ports::Port;
 use super::process::Process;
+use super::python::{PYTHON, script};
 use super::{LONG, eventually};
-
-/// Debian's, for which `python3-websockets` is made; another one may be first in `PATH`.
-const PYTHON: &str = "/usr/bin/python3";
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/it/support/websocket")
-        .join(name)
-}
 
 /// A server that says everything again.
 #[derive(Debug)]
@@ -34,7 +25,7 @@ impl WebSocketServer {
         let dir = TempDir::new().unwrap();
         let mut command = Command::new(PYTHON);
         command
-            .arg(script("server.py"))
+            .arg(script("websocket", "server.py"))
             .arg(port.number().to_string());
         let process = Process::start(&mut command, &dir.path().join("log"), Signal::KILL);
         eventually("the WebSocket server to accept", LONG, async || {
@@ -57,7 +48,7 @@ impl WebSocketServer {
 pub(crate) async fn try_all(url: &str, ca: Option<&str>) -> String {
     let mut command = tokio::process::Command::new(PYTHON);
     command
-        .arg(script("client.py"))
+        .arg(script("websocket", "client.py"))
         .arg(url)
         .args(ca)
         .kill_on_drop(true);
